@@ -1,0 +1,24 @@
+//! Every bound of the kernel, in one place. A host can lower or raise those that [`crate::Host`] carries.
+
+/// Messages that may wait in one mailbox unless the host says otherwise.
+pub const MAILBOX_MESSAGES: u32 = 10_000;
+/// Bytes that may wait in one mailbox unless the host says otherwise.
+pub const MAILBOX_BYTES: u64 = 8 << 20;
+/// Timers that one process may have running.
+pub const TIMERS_PER_PROCESS: u32 = 10_000;
+/// Names that one process may hold.
+pub const NAMES_PER_PROCESS: usize = 1_000;
+/// CANCEL events that wait unread in one mailbox; a further one changes nothing, so it is dropped.
+pub const PENDING_CANCELS: u8 = 16;
+/// Nesting of a term; deeper values are refused where they are built.
+pub const TERM_DEPTH: usize = 100;
+/// Longest topic and longest name, in bytes.
+pub const LABEL_BYTES: usize = 255;
+/// Shards of one node: a PID has eight bits for its shard.
+pub const SHARDS: usize = 256;
+/// Slots of one shard: a PID has 24 bits for its slot.
+pub const SLOTS: u32 = 1 << 24;
+/// An emptied mailbox of at most this capacity goes back to the shard's pool.
+pub(crate) const POOLED_QUEUE: usize = 64;
+/// Queues that the pool keeps.
+pub(crate) const POOL: usize = 256;

@@ -1,0 +1,310 @@
+//! What the shards of a node share: which processes live, who has which name, and one inbox for each shard.
+
+use crate::error::Error;
+use crate::host::{HostId, Hosts};
+use crate::limits;
+use crate::mailbox::Class;
+use crate::message::{Event, Exit, Message};
+use crate::names::Names;
+use crate::pid::Pid;
+use crate::probe::Gauges;
+use smol_str::SmolStr;
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The shared part of a node. One for all its shards.
+pub struct Node {
+    pub(crate) boot: u32,
+    /// The node's hosts.
+    pub hosts: Hosts,
+    pub(crate) names: Names,
+    shards: Vec<Shared>,
+    next_shard: AtomicU32,
+}
+
+/// What other shards may touch of one shard.
+struct Shared {
+    slots: SharedSlots,
+    /// Signals for the shard. Pushed to by all, emptied by the shard.
+    inbox: Mutex<Vec<Signal>>,
+    /// Whether the inbox may hold something; set before the lock is let go, cleared by the shard under it.
+    waiting: AtomicBool,
+    /// Wakes the shard's driver. Set once, when the driver is ready.
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Figures that the shard publishes at the end of each turn.
+    gauges: Gauges,
+}
+
+/// From one shard to another.
+pub(crate) enum Signal {
+    Deliver { to: Pid, message: Message, class: Class },
+    Spawn { pid: Pid, parent: Option<Pid>, seed: Box<dyn Any + Send>, monitor: Option<Pid>, link: Option<Pid> },
+    Event { to: Pid, event: Event },
+    Monitor { from: Pid, to: Pid },
+    Unmonitor { from: Pid, to: Pid },
+    Link { from: Pid, to: Pid },
+    Unlink { from: Pid, to: Pid },
+    LinkFired { from: Pid, to: Pid, exit: Arc<Exit> },
+    Terminate { to: Pid, exit: Exit },
+    Named { name: SmolStr, pid: Pid },
+    Receipts { to: Pid, messages: u32, bytes: u64 },
+    AwaitRoom { from: Pid, to: Pid },
+    Room { to: Pid, of: Pid },
+}
+
+impl Node {
+    /// A node of `shards` shards. `boot` is a random number, different for each start.
+    pub fn new(boot: u32, shards: usize, hosts: Hosts) -> Arc<Node> {
+        let shards = (0..shards.clamp(1, limits::SHARDS))
+            .map(|_| Shared {
+                slots: SharedSlots::default(),
+                inbox: Mutex::default(),
+                waiting: AtomicBool::new(false),
+                waker: OnceLock::new(),
+                gauges: Gauges::default(),
+            })
+            .collect();
+        Arc::new(Node { boot, hosts, names: Names::default(), shards, next_shard: AtomicU32::new(0) })
+    }
+
+    /// How many shards the node has.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Sets how a shard is woken when something comes for it while it waits. The first call counts.
+    pub fn set_waker(&self, shard: usize, waker: Box<dyn Fn() + Send + Sync>) {
+        let _first_counts = self.shards[shard].waker.set(waker);
+        if self.has_signals(shard) {
+            self.wake(shard);
+        }
+    }
+
+    /// Whether a process lives. Any thread may ask.
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.state(pid).is_some()
+    }
+
+    /// Who has a name. Any thread may ask.
+    pub fn lookup(&self, name: &str) -> Option<Pid> {
+        self.names.lookup(name)
+    }
+
+    /// The figures of each shard, as of its last turn.
+    pub fn gauges(&self) -> impl Iterator<Item = &Gauges> {
+        self.shards.iter().map(|shard| &shard.gauges)
+    }
+
+    /// Names that are held.
+    pub fn names(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Spawns a process from outside of all shards.
+    pub fn spawn_from_outside(&self, shard: usize, host: HostId, seed: Box<dyn Any + Send>) -> Result<Pid, Error> {
+        let pid = self.allocate(shard, host)?;
+        self.push(shard, std::iter::once(Signal::Spawn { pid, parent: None, seed, monitor: None, link: None }));
+        Ok(pid)
+    }
+
+    /// Asks a process to end, from outside of all shards.
+    pub fn cancel_from_outside(&self, pid: Pid, reason: &str) {
+        let at = crate::Time::default();
+        let event = Event::Cancel { from: pid, reason: Some(reason.into()), at };
+        self.push(pid.shard(), std::iter::once(Signal::Event { to: pid, event }));
+    }
+
+    /// Ends a process, from outside of all shards.
+    pub fn terminate_from_outside(&self, pid: Pid, reason: &str) {
+        self.push(pid.shard(), std::iter::once(Signal::Terminate { to: pid, exit: Exit::terminated(Some(reason)) }));
+    }
+
+    /// The next shard in turn, for what is spread.
+    pub fn next_shard(&self) -> usize {
+        self.next_shard.fetch_add(1, Ordering::Relaxed) as usize % self.shards.len()
+    }
+
+    pub(crate) fn gauges_of(&self, shard: usize) -> &Gauges {
+        &self.shards[shard].gauges
+    }
+
+    /// A new PID on a shard, alive from now on. Any thread may call it.
+    pub(crate) fn allocate(&self, shard: usize, host: HostId) -> Result<Pid, Error> {
+        let limits = &self.hosts[host];
+        if !limits.enter() {
+            let text = format!("host \"{}\" is full: max_processes is {}", limits.name, limits.max_processes);
+            return Err(Error::new(crate::error::Kind::Unavailable, text));
+        }
+        match self.shards[shard].slots.allocate() {
+            Some((slot, generation)) => Ok(Pid::new(self.boot, host, shard, slot, generation)),
+            None => {
+                limits.leave();
+                let text = format!("shard {shard} is full: it has {} processes", limits::SLOTS);
+                Err(Error::new(crate::error::Kind::Unavailable, text))
+            }
+        }
+    }
+
+    /// The shared word of a living process.
+    pub(crate) fn state(&self, pid: Pid) -> Option<&SlotState> {
+        if pid.boot() != self.boot {
+            return None;
+        }
+        let state = self.shards.get(pid.shard())?.slots.get(pid.slot())?;
+        (state.word.load(Ordering::Acquire) & !FULL == alive_word(pid.generation())).then_some(state)
+    }
+
+    /// A message from another shard has arrived, or was dropped: its reservation ends.
+    pub(crate) fn arrived(&self, to: Pid, bytes: u64) {
+        if let Some(state) = self.shards[to.shard()].slots.get(to.slot()) {
+            state.arrived(bytes);
+        }
+    }
+
+    /// Called by the owning shard when the process has ended.
+    pub(crate) fn retire(&self, pid: Pid) {
+        self.hosts[pid.host()].leave();
+        self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation());
+    }
+
+    /// Appends signals to a shard's inbox in order and wakes it if it may be waiting.
+    pub(crate) fn push(&self, shard: usize, signals: impl Iterator<Item = Signal>) {
+        let shared = &self.shards[shard];
+        let was_waiting = {
+            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.extend(signals);
+            shared.waiting.swap(true, Ordering::Release)
+        };
+        if !was_waiting {
+            self.wake(shard);
+        }
+    }
+
+    fn wake(&self, shard: usize) {
+        if let Some(waker) = self.shards[shard].waker.get() {
+            waker();
+        }
+    }
+
+    /// Whether something came for a shard. Costs one read.
+    pub fn has_signals(&self, shard: usize) -> bool {
+        self.shards[shard].waiting.load(Ordering::Acquire)
+    }
+
+    /// Swaps all that came for a shard with an empty list.
+    pub(crate) fn take(&self, shard: usize, into: &mut Vec<Signal>) {
+        let shared = &self.shards[shard];
+        let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.waiting.store(false, Ordering::Release);
+        std::mem::swap(&mut *inbox, into);
+    }
+}
+
+/// What every shard may read of a slot.
+#[derive(Default)]
+pub(crate) struct SlotState {
+    /// Generation (upper 32 bits), [`ALIVE`], [`FULL`]. Written by whoever owns the slot: the allocating thread until
+    /// the PID is handed out, then the slot's shard.
+    word: AtomicU64,
+    /// Messages and bytes from other shards that are accepted but not yet in the mailbox. Raised by senders, lowered
+    /// by the shard; so senders elsewhere cannot fill memory between two turns of a shard.
+    in_flight: AtomicU32,
+    in_flight_bytes: AtomicU64,
+}
+
+const ALIVE: u64 = 1;
+const FULL: u64 = 2;
+
+fn alive_word(generation: u32) -> u64 {
+    u64::from(generation) << 32 | ALIVE
+}
+
+impl SlotState {
+    pub(crate) fn set_full(&self, full: bool) {
+        if full {
+            self.word.fetch_or(FULL, Ordering::Release);
+        } else {
+            self.word.fetch_and(!FULL, Ordering::Release);
+        }
+    }
+
+    /// Reserves room for a message from another shard. Between two turns at most one mailbox more can arrive.
+    pub(crate) fn reserve(&self, bytes: u64, limit: u32, limit_bytes: u64) -> bool {
+        if self.word.load(Ordering::Acquire) & FULL != 0 {
+            return false;
+        }
+        let messages_before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if messages_before >= limit || bytes_before >= limit_bytes {
+            self.arrived(bytes);
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn arrived(&self, bytes: u64) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+const CHUNK: usize = 1024;
+const CHUNKS: usize = limits::SLOTS as usize / CHUNK;
+
+/// The slot words of one shard: a list that grows and never moves.
+struct SharedSlots {
+    chunks: Box<[OnceLock<Box<[SlotState]>>]>,
+    /// Slots that were ever used.
+    used: AtomicU32,
+    /// Slots whose process has ended.
+    free: Mutex<Vec<u32>>,
+}
+
+impl Default for SharedSlots {
+    fn default() -> SharedSlots {
+        SharedSlots {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            used: AtomicU32::new(0),
+            free: Mutex::default(),
+        }
+    }
+}
+
+impl SharedSlots {
+    fn get(&self, slot: u32) -> Option<&SlotState> {
+        self.chunks[slot as usize / CHUNK].get()?.get(slot as usize % CHUNK)
+    }
+
+    /// A slot that is alive in a generation it never had.
+    fn allocate(&self) -> Option<(u32, u32)> {
+        let freed = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let slot = match freed {
+            Some(slot) => slot,
+            None => {
+                let slot = self.used.fetch_add(1, Ordering::Relaxed);
+                if slot >= limits::SLOTS {
+                    self.used.fetch_sub(1, Ordering::Relaxed);
+                    return None;
+                }
+                slot
+            }
+        };
+        let chunk =
+            self.chunks[slot as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| SlotState::default()).collect());
+        let state = &chunk[slot as usize % CHUNK];
+        let generation = (state.word.load(Ordering::Acquire) >> 32) as u32 + 1;
+        state.word.store(alive_word(generation), Ordering::Release);
+        Some((slot, generation))
+    }
+
+    fn retire(&self, slot: u32, generation: u32) {
+        if let Some(state) = self.get(slot) {
+            state.word.store(u64::from(generation) << 32, Ordering::Release);
+            // The last generation is the last process of the slot: no PID is used twice.
+            if generation < u32::MAX {
+                self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+            }
+        }
+    }
+}

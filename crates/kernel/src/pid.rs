@@ -1,0 +1,153 @@
+//! Process identifiers: node-wide unique, never used twice, an index and not a hash.
+
+use crate::host::{HostId, Hosts};
+use std::fmt;
+use std::num::NonZeroU64;
+
+/// The identity of a process: host, boot number, shard, slot and generation.
+///
+/// The boot number is random for each start of a node, and a slot's generation grows with each process that
+/// lives in it, so no PID is used twice: not after an exit and not after a restart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid {
+    /// Shard (8 bits), slot (24 bits), generation (32 bits, from 1).
+    raw: NonZeroU64,
+    boot: u32,
+    host: HostId,
+}
+
+impl Pid {
+    /// Composes a PID; `generation` starts at 1.
+    pub(crate) fn new(boot: u32, host: HostId, shard: usize, slot: u32, generation: u32) -> Pid {
+        debug_assert!(generation > 0 && shard < crate::limits::SHARDS && slot < crate::limits::SLOTS);
+        let raw = (shard as u64) << 56 | u64::from(slot) << 32 | u64::from(generation);
+        Pid { raw: NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN), boot, host }
+    }
+
+    /// The shard that the process lives on.
+    pub fn shard(self) -> usize {
+        (self.raw.get() >> 56) as usize
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        (self.raw.get() >> 32) as u32 & (crate::limits::SLOTS - 1)
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.raw.get() as u32
+    }
+
+    pub(crate) fn boot(self) -> u32 {
+        self.boot
+    }
+
+    /// The host that the process was spawned on.
+    pub fn host(self) -> HostId {
+        self.host
+    }
+
+    /// The PID as programs and logs see it: `{host|boot.shard.slot.generation}`, numbers in hexadecimal.
+    pub fn text(self, hosts: &Hosts) -> PidText<'_> {
+        PidText { pid: self, hosts }
+    }
+
+    /// Reads what [`Pid::text`] wrote. `None` for anything else, so a text and its PID are one to one.
+    pub fn parse(text: &[u8], hosts: &Hosts) -> Option<Pid> {
+        let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
+        let bar = inner.iter().rposition(|&b| b == b'|')?;
+        let host = hosts.find(std::str::from_utf8(&inner[..bar]).ok()?)?;
+        let mut parts = inner[bar + 1..].split(|&b| b == b'.');
+        let boot = hex(parts.next()?, 8)?;
+        let shard = hex(parts.next()?, 2)?;
+        let slot = hex(parts.next()?, 6)?;
+        let generation = hex(parts.next()?, 8)?;
+        if parts.next().is_some() || generation == 0 {
+            return None;
+        }
+        Some(Pid::new(boot, host, shard as usize, slot, generation))
+    }
+}
+
+/// Lower-case hexadecimal without leading zeros, at most `digits` long.
+fn hex(text: &[u8], digits: usize) -> Option<u32> {
+    if text.is_empty() || text.len() > digits || (text[0] == b'0' && text.len() > 1) {
+        return None;
+    }
+    text.iter().try_fold(0u32, |n, &b| {
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            _ => return None,
+        };
+        Some(n << 4 | u32::from(digit))
+    })
+}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{{#{}|{:x}.{:x}.{:x}.{:x}}}",
+            self.host.index(),
+            self.boot,
+            self.shard(),
+            self.slot(),
+            self.generation()
+        )
+    }
+}
+
+/// Displays a PID with its host's name; see [`Pid::text`].
+pub struct PidText<'a> {
+    pid: Pid,
+    hosts: &'a Hosts,
+}
+
+impl fmt::Display for PidText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pid = self.pid;
+        let host = self.hosts.get(pid.host).map_or("?", |host| &host.name);
+        write!(f, "{{{host}|{:x}.{:x}.{:x}.{:x}}}", pid.boot, pid.shard(), pid.slot(), pid.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+
+    #[test]
+    fn a_pid_reads_back_as_it_was_written() {
+        let hosts = Hosts::new(vec![Host::new("app:processes"), Host::new("app:gateway")]);
+        for (shard, slot, generation) in [(0, 0, 1), (1, 0x1a, 3), (255, 0xff_ffff, u32::MAX)] {
+            for host in ["app:processes", "app:gateway"] {
+                let pid = Pid::new(0x3fa9_c01d, hosts.find(host).unwrap(), shard, slot, generation);
+                assert_eq!(Pid::parse(pid.text(&hosts).to_string().as_bytes(), &hosts), Some(pid));
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_no_pid_writes_is_refused() {
+        let hosts = Hosts::new(vec![Host::new("app:processes")]);
+        for text in [
+            "",
+            "nil",
+            "{}",
+            "{|}",
+            "{app:processes|}",
+            "{app:processes|1.0.0.0}",
+            "{app:processes|01.0.0.1}",
+            "{app:processes|1.0.0.1",
+            "app:processes|1.0.0.1}",
+            "{app:other|1.0.0.1}",
+            "{app:processes|1.0.0.1.2}",
+            "{app:processes|1.100.0.1}",
+            "{app:processes|1.0.1000000.1}",
+            "{app:processes|A.0.0.1}",
+            "{app:processes|1.0.0.-1}",
+        ] {
+            assert_eq!(Pid::parse(text.as_bytes(), &hosts), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The trait that everything with a PID implements, and what a process may ask of the kernel.
+
+use crate::error::{Error, Kind};
+use crate::host::{HostId, Hosts};
+use crate::limits;
+use crate::mailbox::{Claim, Class};
+use crate::message::{Exit, Mail, Message};
+use crate::pid::Pid;
+use crate::shard::Core;
+use crate::timers::{Time, TimerId};
+use smol_str::SmolStr;
+use std::any::Any;
+
+/// A process: events in, commands out. It never waits and does no I/O of its own.
+///
+/// Luau programs, WebSocket sessions and keepers of services are implementations of it.
+pub trait Process {
+    /// Runs the process for one slice. It takes mail with [`Cx::next_mail`] and says how it goes on.
+    fn step(&mut self, cx: &mut Cx<'_>) -> Next;
+
+    /// The process has ended: its PID is dead, its relations are gone and have been told. The last call it gets.
+    fn ended(&mut self, _exit: &Exit, _cx: &mut Cx<'_>) {}
+}
+
+/// How a process goes on after a step.
+#[derive(Debug)]
+pub enum Next {
+    /// It waits for mail.
+    Wait,
+    /// It has more to do and goes behind the others that are ready.
+    Again,
+    /// It was stopped because its slice was over; it shares half of the time with others of its kind.
+    Preempted,
+    /// It ends.
+    End(Exit),
+}
+
+/// What a new process is made of.
+pub enum Body {
+    /// The process itself; it lives on the shard of its spawner.
+    Here(Box<dyn Process>),
+    /// What the shard that gets it makes a process of; see [`Factory`].
+    Seed(Box<dyn Any + Send>),
+}
+
+/// Makes processes of seeds, on the shard where they are to live.
+pub trait Factory {
+    /// The process of a seed. An error is the failure that the new process ends with at once.
+    fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error>;
+}
+
+/// A process to be spawned.
+pub struct Spawn {
+    /// Whose limits it has.
+    pub host: HostId,
+    /// What it is made of.
+    pub body: Body,
+    /// Whether its spawner monitors it, from before it runs.
+    pub monitored: bool,
+    /// Whether it is linked with its spawner, from before it runs.
+    pub linked: bool,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// Nobody has that PID (any more).
+    NotFound,
+    /// The mailbox is full.
+    Full,
+}
+
+/// What a process can see and do while it runs. Everything is answered at once.
+pub struct Cx<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) pid: Pid,
+}
+
+impl Cx<'_> {
+    /// The PID of the process that runs.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The time at which this turn began.
+    pub fn now(&self) -> Time {
+        self.core.now
+    }
+
+    /// The node's hosts.
+    pub fn hosts(&self) -> &Hosts {
+        &self.core.node.hosts
+    }
+
+    /// Whether a process of this node lives.
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.core.is_alive(pid)
+    }
+
+    /// Who spawned a living process of this shard.
+    pub fn parent_of(&self, pid: Pid) -> Option<Pid> {
+        self.core.slot(pid).and_then(|slot| slot.parent)
+    }
+
+    // Mail
+
+    /// The next mail, in order of arrival. A message keeps its room until [`Cx::received`].
+    pub fn next_mail(&mut self) -> Option<(Mail, Claim)> {
+        self.core.next_mail(self.pid)
+    }
+
+    /// Whether mail waits.
+    pub fn has_mail(&self) -> bool {
+        self.core.slot(self.pid).is_some_and(|slot| !slot.mailbox.is_empty())
+    }
+
+    /// A message has reached the program: frees its room, and tells its sender if that asked for it.
+    pub fn received(&mut self, from: Pid, claim: Claim) {
+        self.core.received(self.pid, from, claim);
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, to: Pid, message: Message) -> Result<(), Refused> {
+        self.core.send(to, message, Class::Ordinary).map_err(|(refused, _)| refused)
+    }
+
+    /// Sends a message whose receipt comes back ([`Cx::take_receipts`]). It is given back if it is refused.
+    pub fn send_credited(&mut self, to: Pid, message: Message) -> Result<(), (Refused, Box<Message>)> {
+        self.core.send(to, message, Class::Credited).map_err(|(refused, message)| (refused, Box::new(message)))
+    }
+
+    /// Sends a message for which room was reserved; only a dead process refuses it.
+    pub fn send_reserved(&mut self, to: Pid, message: Message) -> Result<(), Refused> {
+        self.core.send(to, message, Class::Reserved).map_err(|(refused, _)| refused)
+    }
+
+    /// Messages and bytes of this process that were received since the last call.
+    pub fn take_receipts(&mut self) -> (u32, u64) {
+        self.core.slot_mut(self.pid).map_or((0, 0), |slot| std::mem::take(&mut slot.receipts))
+    }
+
+    /// Whether the next receipt wakes this process with [`Mail::Receipts`]. Off until asked for, and off again
+    /// after each such mail.
+    pub fn wake_on_receipts(&mut self, wake: bool) {
+        if let Some(slot) = self.core.slot_mut(self.pid) {
+            slot.wake_on_receipts = wake;
+        }
+    }
+
+    /// Queues this process for room in `to`'s full mailbox: [`Mail::Room`] comes when it is its turn, and also when
+    /// `to` ends.
+    pub fn await_room(&mut self, to: Pid) {
+        self.core.await_room(self.pid, to);
+    }
+
+    // Other processes
+
+    /// Spawns a process. An error says which limit refused it.
+    pub fn spawn(&mut self, spawn: Spawn) -> Result<Pid, Error> {
+        self.core.spawn(Some(self.pid), spawn)
+    }
+
+    /// Monitors a process: one [`crate::Event::Exit`] when it ends.
+    pub fn monitor(&mut self, to: Pid) -> Result<(), Error> {
+        self.core.monitor(self.pid, to)
+    }
+
+    /// Ends a monitor; whether there was one.
+    pub fn unmonitor(&mut self, to: Pid) -> bool {
+        self.core.unmonitor(self.pid, to)
+    }
+
+    /// Links this process and another one, both ways.
+    pub fn link(&mut self, to: Pid) -> Result<(), Error> {
+        self.core.link(self.pid, to)
+    }
+
+    /// Ends a link; whether there was one.
+    pub fn unlink(&mut self, to: Pid) -> bool {
+        self.core.unlink(self.pid, to)
+    }
+
+    /// Whether the failure of a linked process arrives as an event instead of ending this one.
+    pub fn set_trap_links(&mut self, trap: bool) {
+        if let Some(slot) = self.core.slot_mut(self.pid) {
+            slot.trap_links = trap;
+        }
+    }
+
+    /// See [`Cx::set_trap_links`].
+    pub fn trap_links(&self) -> bool {
+        self.core.slot(self.pid).is_some_and(|slot| slot.trap_links)
+    }
+
+    /// Asks a process to end.
+    pub fn cancel(&mut self, to: Pid, reason: Option<&str>) -> Result<(), Refused> {
+        self.core.cancel(self.pid, to, reason)
+    }
+
+    /// Ends a process, whatever it does. Itself: as soon as this step returns.
+    pub fn terminate(&mut self, to: Pid, reason: Option<&str>) -> Result<(), Refused> {
+        self.end_other(to, Exit::terminated(reason))
+    }
+
+    /// Ends a process with an exit of the caller's choice.
+    pub fn end_other(&mut self, to: Pid, exit: Exit) -> Result<(), Refused> {
+        self.core.terminate(to, exit)
+    }
+
+    /// Whether this process was ended while it runs, by itself or by a link: it should return at once.
+    pub fn is_doomed(&self) -> bool {
+        self.core.slot(self.pid).is_none_or(|slot| slot.doomed.is_some())
+    }
+
+    // Names
+
+    /// Takes a name for a process of this node.
+    pub fn register(&mut self, name: &str, pid: Pid) -> Result<(), Error> {
+        if name.is_empty() || name.len() > limits::LABEL_BYTES || name.starts_with(['{', '@']) || name == "nil" {
+            let text = format!(
+                "\"{name}\" cannot be a name: not empty, at most {} bytes, not \"nil\", not beginning with \"{{\" or \"@\"",
+                limits::LABEL_BYTES
+            );
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        self.core.register(&SmolStr::new(name), pid)
+    }
+
+    /// Who has a name.
+    pub fn lookup(&self, name: &str) -> Option<Pid> {
+        self.core.node.lookup(name)
+    }
+
+    /// Gives up a name that this process holds; whether it held it.
+    pub fn unregister(&mut self, name: &str) -> bool {
+        self.core.unregister(self.pid, name)
+    }
+
+    // Time
+
+    /// [`Mail::Timer`] with `token` at a time; refused when the process has too many timers.
+    pub fn set_timer(&mut self, at: Time, token: u64) -> Result<TimerId, Error> {
+        self.core.set_timer(self.pid, at, token)
+    }
+
+    /// Stops a timer of this process; whether it was running. Mail that it has already sent stays.
+    pub fn cancel_timer(&mut self, id: TimerId) -> bool {
+        self.core.cancel_timer(self.pid, id)
+    }
+}

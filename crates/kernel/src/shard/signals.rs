@@ -1,0 +1,77 @@
+//! What other shards sent, carried out in the order of its arrival.
+
+use super::core::Core;
+use super::slot::Content;
+use crate::error::{Error, Kind};
+use crate::mailbox::Class;
+use crate::message::{Event, Exit, Mail};
+use crate::node::Signal;
+use std::sync::Arc;
+
+impl Core {
+    pub(crate) fn take_signals(&mut self) {
+        let mut signals = std::mem::take(&mut self.incoming);
+        self.node.take(self.index, &mut signals);
+        for signal in signals.drain(..) {
+            self.handle(signal);
+        }
+        self.incoming = signals;
+    }
+
+    fn handle(&mut self, signal: Signal) {
+        match signal {
+            Signal::Deliver { to, message, class } => {
+                // The slot's word knows the reservation by its place, whoever lives there now.
+                if class != Class::Reserved {
+                    self.node.arrived(to, message.size());
+                }
+                let credited = (class == Class::Credited).then(|| (message.from, message.size()));
+                if self.slot(to).is_some_and(|slot| slot.doomed.is_none()) {
+                    self.deliver(to, message, class);
+                } else if let Some((from, bytes)) = credited {
+                    self.return_credit(from, bytes);
+                }
+            }
+            Signal::Spawn { pid, parent, seed, monitor, link } => {
+                self.admit(pid, parent, Content::Seed(seed), monitor, link);
+            }
+            Signal::Event { to, event: Event::Exit { from, exit, .. } } => self.monitor_fired(from, to, exit),
+            Signal::Event { to, event } => self.notify(to, Mail::Event(event)),
+            Signal::Monitor { from, to } => match self.slot_mut(to) {
+                Some(slot) => {
+                    slot.relations().watchers.insert(from);
+                }
+                None => self.monitor_fired(to, from, gone()),
+            },
+            Signal::Unmonitor { from, to } => self.remove_watcher(to, from),
+            Signal::Link { from, to } => {
+                if self.slot(to).is_some() {
+                    self.add_link(to, from);
+                } else {
+                    self.link_fired(to, from, gone());
+                }
+            }
+            Signal::Unlink { from, to } => {
+                self.remove_link(to, from);
+            }
+            Signal::LinkFired { from, to, exit } => self.link_fired(from, to, exit),
+            Signal::Terminate { to, exit } => {
+                let _dead_already = self.terminate(to, exit);
+            }
+            Signal::Named { name, pid } => match self.slot_mut(pid) {
+                Some(slot) => slot.relations().names.push(name),
+                None => {
+                    self.node.names.release(&name, pid);
+                }
+            },
+            Signal::Receipts { to, messages, bytes } => self.take_receipts(to, messages, bytes),
+            Signal::AwaitRoom { from, to } => self.await_room(from, to),
+            Signal::Room { to, of } => self.notify(to, Mail::Room(of)),
+        }
+    }
+}
+
+/// The exit of a process that had ended before the wish to be told of it arrived.
+fn gone() -> Arc<Exit> {
+    Arc::new(Exit::failed(Error::new(Kind::NotFound, "the process had ended")))
+}

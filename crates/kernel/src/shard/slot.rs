@@ -1,0 +1,97 @@
+//! The place of one process in its shard.
+
+use crate::mailbox::Mailbox;
+use crate::message::Exit;
+use crate::pid::Pid;
+use crate::pidset::PidSet;
+use crate::process::Process;
+use crate::timers::Owned;
+use smol_str::SmolStr;
+use std::any::Any;
+
+/// Where the process itself is.
+#[derive(Default)]
+pub(crate) enum Content {
+    /// Running, or gone.
+    #[default]
+    Away,
+    Process(Box<dyn Process>),
+    /// Not made yet: it is made when it first runs.
+    Seed(Box<dyn Any + Send>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Run {
+    #[default]
+    Idle,
+    /// In one of the two queues.
+    Queued,
+    Running,
+}
+
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) run: Run,
+    /// Mail has come since the process began to run.
+    pub(crate) fresh: bool,
+    pub(crate) trap_links: bool,
+    pub(crate) wake_on_receipts: bool,
+    /// Whether the shared word says that the mailbox is full.
+    pub(crate) full: bool,
+    /// Living, but about to be ended with this.
+    pub(crate) doomed: Option<Exit>,
+    pub(crate) content: Content,
+    /// Who lives here.
+    pub(crate) pid: Option<Pid>,
+    pub(crate) parent: Option<Pid>,
+    pub(crate) mailbox: Mailbox,
+    /// Messages and bytes of this process that others received; see `Cx::take_receipts`.
+    pub(crate) receipts: (u32, u64),
+    pub(crate) timers: Owned,
+    relations: Option<Box<Relations>>,
+}
+
+/// What most processes have little of.
+#[derive(Default)]
+pub(crate) struct Relations {
+    pub(crate) links: PidSet,
+    /// Who monitors this process.
+    pub(crate) watchers: PidSet,
+    /// Whom this process monitors.
+    pub(crate) watching: PidSet,
+    pub(crate) names: Vec<SmolStr>,
+}
+
+impl Slot {
+    pub(crate) fn relations(&mut self) -> &mut Relations {
+        self.relations.get_or_insert_default()
+    }
+
+    pub(crate) fn take_relations(&mut self) -> Relations {
+        self.relations.take().map_or_else(Relations::default, |relations| *relations)
+    }
+}
+
+const CHUNK: usize = 1024;
+
+/// The slots of a shard: grows by chunks, so a million processes are never moved.
+#[derive(Default)]
+pub(crate) struct Slots(Vec<Box<[Slot]>>);
+
+impl Slots {
+    pub(crate) fn get(&self, index: u32) -> Option<&Slot> {
+        self.0.get(index as usize / CHUNK).map(|chunk| &chunk[index as usize % CHUNK])
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.0.get_mut(index as usize / CHUNK).map(|chunk| &mut chunk[index as usize % CHUNK])
+    }
+
+    /// The slot, made if it has never been used.
+    pub(crate) fn grow(&mut self, index: u32) -> &mut Slot {
+        while self.0.len() <= index as usize / CHUNK {
+            self.0.push((0..CHUNK).map(|_| Slot::default()).collect());
+        }
+        &mut self.0[index as usize / CHUNK][index as usize % CHUNK]
+    }
+}
