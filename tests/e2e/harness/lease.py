@@ -121,7 +121,7 @@ class Lease:
         """A client whose target is `target`; the fields are those of X-WS-Relay."""
         return self.ws(script(router, relay_steps(_pid(target), **fields)), **(options or {}))
 
-    def driver(self, path="/ws/driver"):
+    def driver(self, path="/control/driver"):
         return Driver(self.ws(path))
 
     # The log and the end

@@ -132,8 +132,9 @@ class Puppet:
         return child
 
     def ping(self):
-        """Returns once everything sent to this puppet by its driver before has been read."""
-        self.command("ping")
+        """Returns once everything sent to this puppet by its driver before has been read:
+        how many `noise` messages it has counted, which it does not report."""
+        return self.command("ping")["noise"]
 
     def deaf(self):
         """The puppet reads nothing more until `wake`."""
