@@ -1,0 +1,75 @@
+//! The machine: which core runs what, how many sockets a process may have, and how it is named.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The core of the servers and the core of the load, or none where there is only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cores {
+    pub(crate) server: usize,
+    pub(crate) load: usize,
+}
+
+/// Binds the calling thread, and the processes it starts from now on, to one core.
+pub(crate) fn pin(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
+}
+
+/// The first two cores that this process may use.
+pub(crate) fn two_cores() -> Result<Option<Cores>> {
+    let set = sched_getaffinity(None)?;
+    let mut allowed = (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core));
+    Ok(match (allowed.next(), allowed.next()) {
+        (Some(server), Some(load)) => Some(Cores { server, load }),
+        _ => None,
+    })
+}
+
+/// Lets this process and its children open as many files as the system allows; gives that number.
+pub(crate) fn raise_open_files() -> Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Processor, cores and kernel, in one line.
+pub(crate) fn describe() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "{}, {cores} cores, Linux {}",
+        model(&cpuinfo).unwrap_or("unknown processor"),
+        kernel.trim()
+    )
+}
+
+fn model(cpuinfo: &str) -> Option<&str> {
+    let line = cpuinfo
+        .lines()
+        .find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processors_name_is_found_where_linux_puts_it() {
+        let text = "processor\t: 0\nmodel name\t: A Fine CPU @ 3GHz\nmodel name\t: again\n";
+        assert_eq!(model(text), Some("A Fine CPU @ 3GHz"));
+        assert_eq!(model("processor : 0"), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! The load program: our server and its rivals under the same load, in one interleaved run.
+//!
+//! It knows no server from within, not even our own: it starts processes, speaks WebSocket to
+//! them, compares every byte and reads their processor time and memory from the kernel.
+//!
+//! Read [`suite`] for how a run goes, [`load`] for what is asked, [`server`] for who is asked,
+//! [`report`] for what is printed; the rest are parts of the generator.
+
+mod suite;
+
+mod load;
+mod server;
+
+mod floor;
+mod report;
+
+mod connection;
+mod poller;
+
+mod frame;
+mod handshake;
+mod machine;
+mod payload;
+mod usage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use floor::Answer;
+use load::{Load, Span};
+use machine::Cores;
+use server::{Kind, Places};
+use suite::Plan;
+
+/// Moonwire beside its rivals: processor time per message, latency and memory.
+#[derive(Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench")]
+struct Cli {
+    #[command(subcommand)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Every load of docs/performance.md (the default).
+    All,
+    /// Closed loop: some messages of each connection are always on their way.
+    Echo {
+        #[arg(short, long, default_value_t = 100)]
+        connections: usize,
+        #[arg(short = 'k', long, default_value_t = 1)]
+        in_flight: usize,
+    },
+    /// Open loop at a fixed rate; latency counts from when a message was due.
+    Open {
+        #[arg(short, long, default_value_t = 100)]
+        connections: usize,
+        /// Messages a second, all connections together [default: half of Bun's highest rate]
+        #[arg(short, long)]
+        rate: Option<f64>,
+    },
+    /// One connection speaks, all hear it.
+    Broadcast {
+        #[arg(short, long, default_value_t = 1_000)]
+        receivers: usize,
+    },
+    /// Connect, one echo, close.
+    Connect {
+        #[arg(long, default_value_t = 16)]
+        at_once: usize,
+    },
+    /// Memory of connections that do nothing.
+    Idle {
+        #[arg(short, long, default_value_t = 15_000)]
+        connections: usize,
+    },
+    /// Be the floor: a bare epoll echo server.
+    #[command(hide = true)]
+    Floor { answer: Answer },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Small loads, one round of one second: shows that all of it works, judges nothing.
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Who is measured.
+    #[arg(
+        long,
+        global = true,
+        value_delimiter = ',',
+        default_value = "moonwire,bun,ws,floor"
+    )]
+    servers: Vec<Kind>,
+    /// Rounds, of which the median counts [default: 5, quick: 1]
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Seconds that are measured in each round [default: 4, quick: 1]
+    #[arg(long, global = true)]
+    seconds: Option<f64>,
+    /// Seconds of load before that [default: 1, quick: 0.5]
+    #[arg(long, global = true)]
+    warm_up: Option<f64>,
+    /// Bytes of a message.
+    #[arg(long, global = true, default_value_t = 32)]
+    payload: usize,
+    /// Moonwire's shards; more than one needs --no-pin.
+    #[arg(long, global = true, default_value_t = 1)]
+    shards: usize,
+    /// The core of the servers [default: the first]
+    #[arg(long, global = true)]
+    server_core: Option<usize>,
+    /// The core of the load [default: the second]
+    #[arg(long, global = true)]
+    load_core: Option<usize>,
+    /// Let the system choose the cores.
+    #[arg(long, global = true)]
+    no_pin: bool,
+    /// Also write the table, with machine and versions, to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let common = cli.common;
+    let loads = match cli.mode.unwrap_or(Mode::All) {
+        Mode::Floor { answer } => {
+            floor::serve(answer)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Mode::All => suite::all(common.quick),
+        Mode::Echo {
+            connections,
+            in_flight,
+        } => vec![Load::Echo {
+            connections,
+            in_flight,
+        }],
+        Mode::Open { connections, rate } => vec![Load::Open { connections, rate }],
+        Mode::Broadcast { receivers } => vec![Load::Broadcast { receivers }],
+        Mode::Connect { at_once } => vec![Load::Connect { at_once }],
+        Mode::Idle { connections } => vec![Load::Idle { connections }],
+    };
+    let places = Places::find()?;
+    let plan = common.plan()?;
+    let open_files = machine::raise_open_files()?;
+    server::prepare(&plan.servers, &places)?;
+
+    let machine = machine::describe();
+    let versions: Vec<String> = plan
+        .servers
+        .iter()
+        .map(|one| one.version(&places))
+        .collect();
+    println!("{machine}; {open_files} open files a process");
+    println!("{}", versions.join("; "));
+    match plan.cores {
+        Some(Cores { server, load }) => println!("servers on core {server}, load on core {load}"),
+        None => println!("not pinned to cores"),
+    }
+
+    let mut outcomes = Vec::new();
+    for load in loads {
+        outcomes.extend(suite::run(load, &plan, &places)?);
+    }
+    let table = report::table(&outcomes);
+    println!("\n{table}");
+    if let Some(file) = &common.out {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let command = format!("cargo xtask bench {}", arguments.join(" "));
+        fs::write(
+            file,
+            report::page(&table, &machine, &versions, command.trim()),
+        )?;
+    }
+    let failed = outcomes.iter().filter(|one| one.samples.is_err()).count();
+    if failed > 0 {
+        eprintln!("error: {failed} of {} measurements FAILED", outcomes.len());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Common {
+    fn plan(&self) -> Result<Plan> {
+        let (rounds, seconds, warm_up) = if self.quick {
+            (1, 1.0, 0.5)
+        } else {
+            (5, 4.0, 1.0)
+        };
+        let cores = if self.no_pin {
+            None
+        } else {
+            machine::two_cores()?.map(|found| Cores {
+                server: self.server_core.unwrap_or(found.server),
+                load: self.load_core.unwrap_or(found.load),
+            })
+        };
+        ensure!(
+            self.shards == 1 || cores.is_none(),
+            "--shards {} would share one core: add --no-pin",
+            self.shards
+        );
+        Ok(Plan {
+            servers: self.servers.clone(),
+            rounds: self.rounds.unwrap_or(rounds).max(1),
+            span: Span {
+                warm_up: Duration::try_from_secs_f64(self.warm_up.unwrap_or(warm_up))?,
+                measured: Duration::try_from_secs_f64(self.seconds.unwrap_or(seconds))?,
+                payload: self.payload,
+            },
+            shards: self.shards,
+            cores,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_mode() {
+        let cli = Cli::parse_from([
+            "bench",
+            "--quick",
+            "echo",
+            "-k",
+            "16",
+            "--servers",
+            "bun,ws",
+        ]);
+        assert!(cli.common.quick);
+        assert_eq!(cli.common.servers, [Kind::Bun, Kind::Ws]);
+        assert!(matches!(cli.mode, Some(Mode::Echo { in_flight: 16, .. })));
+    }
+}

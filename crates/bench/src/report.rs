@@ -1,0 +1,192 @@
+//! Medians, ratios beside Bun, and the table that shows them.
+
+use std::fmt::Write as _;
+
+use crate::load::{Load, Sample};
+use crate::server::Kind;
+use crate::suite::Outcome;
+
+/// The columns; all but the first two hold numbers.
+const COLUMNS: [&str; 7] = [
+    "load",
+    "server",
+    "median",
+    "beside Bun",
+    "lowest to highest",
+    "per second",
+    "p50, p99 (µs)",
+];
+
+/// The table of a run, in Markdown that also reads well in a terminal.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    for outcome in outcomes {
+        rows.push(row(outcome, bun_of(outcomes, outcome.load)));
+    }
+    let mut widths = [0; COLUMNS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        line(&mut text, row, &widths);
+        if number == 0 {
+            line(&mut text, &widths.map(|width| "-".repeat(width)), &widths);
+        }
+    }
+    text
+}
+
+/// The page for `--out`: the table, and what it takes to see the same again.
+pub(crate) fn page(table: &str, machine: &str, versions: &[String], command: &str) -> String {
+    format!(
+        "# Performance\n\nWritten by `{command}`.\n\nMachine: {machine}. {}.\n\n\
+         Processor time is the server's own, user and kernel, all its threads, read from the kernel.\n\
+         Medians of interleaved rounds; less is better; every echo was compared byte for byte.\n\n{table}",
+        versions.join("; ")
+    )
+}
+
+/// The middle of `values`, the mean of the two middle ones if they are even in number.
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some((sorted[sorted.len() / 2 - 1] + upper) / 2.0)
+}
+
+fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
+    let load = outcome.load.to_string();
+    let server = outcome.server.name().to_owned();
+    let samples = match &outcome.samples {
+        Ok(samples) => samples,
+        Err(error) => {
+            let failed = format!("FAILED: {error:#}").replace(['|', '\n'], " ");
+            let nothing = String::new;
+            return [
+                load,
+                server,
+                failed,
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+            ];
+        }
+    };
+    let all = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<f64>>();
+    let figures = all(|sample| sample.figure);
+    let figure = median(&figures).unwrap_or(f64::NAN);
+    let lowest = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let latency = samples.iter().any(|sample| sample.latency.is_some());
+    let percentile = |index: usize| {
+        let values: Vec<f64> = samples
+            .iter()
+            .filter_map(|sample| Some(sample.latency?[index]))
+            .collect();
+        median(&values).unwrap_or(f64::NAN)
+    };
+    [
+        load,
+        server,
+        format!("{figure:.2} {}", outcome.load.unit()),
+        bun.map_or_else(String::new, |bun| format!("{:.2}", figure / bun)),
+        format!("{lowest:.2} to {highest:.2}"),
+        format!(
+            "{:.0}",
+            median(&all(|sample| sample.per_second)).unwrap_or(f64::NAN)
+        ),
+        if latency {
+            format!("{:.0}, {:.0}", percentile(0), percentile(1))
+        } else {
+            String::new()
+        },
+    ]
+}
+
+fn bun_of(outcomes: &[Outcome], load: Load) -> Option<f64> {
+    let bun = outcomes
+        .iter()
+        .find(|outcome| outcome.load == load && outcome.server == Kind::Bun)?;
+    let samples = bun.samples.as_ref().ok()?;
+    median(&samples.iter().map(|one| one.figure).collect::<Vec<f64>>())
+}
+
+fn line(text: &mut String, cells: &[String; COLUMNS.len()], widths: &[usize; COLUMNS.len()]) {
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padding = " ".repeat(width - cell.chars().count());
+        // Writing to a String cannot fail.
+        let _ = match column {
+            0 | 1 => write!(text, "| {cell}{padding} "),
+            _ => write!(text, "| {padding}{cell} "),
+        };
+    }
+    text.push_str("|\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(server: Kind, figures: &[f64]) -> Outcome {
+        let samples = figures
+            .iter()
+            .map(|&figure| Sample {
+                figure,
+                per_second: 1000.0,
+                latency: None,
+            })
+            .collect();
+        Outcome {
+            load: Load::Echo {
+                connections: 100,
+                in_flight: 1,
+            },
+            server,
+            samples: Ok(samples),
+        }
+    }
+
+    #[test]
+    fn the_median_is_the_middle_and_not_the_mean() {
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 100.0]), Some(3.0));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn the_table_shows_medians_and_their_ratio_to_buns() {
+        let text = table(&[
+            outcome(Kind::Bun, &[8.0, 7.0, 100.0]),
+            outcome(Kind::Moonwire, &[9.0, 10.0, 8.0]),
+        ]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert!(lines[2].contains("8.00 µs CPU per message"), "{text}");
+        assert!(lines[2].contains(" 1.00 "), "{text}");
+        assert!(lines[3].contains(" 1.12 "), "{text}");
+        assert!(lines[3].contains("8.00 to 10.00"), "{text}");
+        let width = lines[0].chars().count();
+        assert!(
+            lines.iter().all(|line| line.chars().count() == width),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_failure_stands_in_the_table() {
+        let mut failed = outcome(Kind::Ws, &[]);
+        failed.samples = Err(anyhow::anyhow!("wrong message on connection 3"));
+        let text = table(&[failed]);
+        assert!(
+            text.contains("FAILED: wrong message on connection 3"),
+            "{text}"
+        );
+    }
+}

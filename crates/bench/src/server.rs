@@ -1,0 +1,287 @@
+//! The servers under load: how each is started and stopped, from one table.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::floor::Answer;
+use crate::load::Target;
+
+/// A server that can be measured. All print `… listening on http://ADDRESS` and then `ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Moonwire, the full path through a Luau process (`target/release/moonwire`).
+    Moonwire,
+    /// Bun's own server, uWebSockets inside.
+    Bun,
+    /// The ws package on Node.
+    Ws,
+    /// A bare epoll loop: the floor of this machine.
+    Floor,
+}
+
+/// Where things lie in the repository.
+pub(crate) struct Places {
+    /// The repository.
+    pub(crate) root: PathBuf,
+    /// Packages and logs.
+    pub(crate) work: PathBuf,
+}
+
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A running server; dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Places {
+    pub(crate) fn find() -> Result<Places> {
+        let here = std::env::current_dir()?;
+        let root = here
+            .ancestors()
+            .find(|folder| folder.join("crates/bench/rivals").is_dir())
+            .context(
+                "run this inside the repository: crates/bench/rivals is not above this folder",
+            )?
+            .to_path_buf();
+        let work = root.join("target/bench");
+        fs::create_dir_all(&work)?;
+        Ok(Places { root, work })
+    }
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Moonwire => "moonwire",
+            Kind::Bun => "bun",
+            Kind::Ws => "ws",
+            Kind::Floor => "floor",
+        }
+    }
+
+    /// The command that starts it.
+    fn command(self, answer: Answer, places: &Places, shards: usize) -> Result<Command> {
+        let mode = match answer {
+            Answer::Echo => "echo",
+            Answer::Publish => "publish",
+        };
+        let rivals = places.root.join("crates/bench/rivals");
+        Ok(match self {
+            Kind::Moonwire => {
+                let app = match answer {
+                    Answer::Echo => "examples/echo",
+                    Answer::Publish => "crates/bench/apps/broadcast",
+                };
+                let mut command = Command::new(moonwire(places));
+                command
+                    .arg("run")
+                    .arg(places.root.join(app))
+                    .args(["--set", "app:gateway:addr=127.0.0.1:0"])
+                    .args(["--shards", &shards.to_string()]);
+                command
+            }
+            Kind::Bun => {
+                let mut command = Command::new(places.work.join("node_modules/.bin/bun"));
+                command.arg(rivals.join("bun.js")).arg(mode);
+                command
+            }
+            Kind::Ws => {
+                let mut command = Command::new("node");
+                command
+                    .arg(rivals.join("ws.js"))
+                    .arg(mode)
+                    .env("NODE_PATH", places.work.join("node_modules"));
+                command
+            }
+            Kind::Floor => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["floor", mode]);
+                command
+            }
+        })
+    }
+
+    /// What it calls itself, for the report.
+    pub(crate) fn version(self, places: &Places) -> String {
+        let (mut command, prefix) = match self {
+            Kind::Moonwire => (Command::new(moonwire(places)), ""),
+            Kind::Bun => (
+                Command::new(places.work.join("node_modules/.bin/bun")),
+                "Bun ",
+            ),
+            Kind::Ws => (Command::new("node"), "Node "),
+            Kind::Floor => return "floor: crates/bench/src/floor.rs".to_owned(),
+        };
+        let output = command.arg("--version").output();
+        let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let mut text = format!("{prefix}{}", version.unwrap_or_default().trim());
+        if self == Kind::Ws {
+            let package = places.work.join("node_modules/ws/package.json");
+            let package = fs::read_to_string(package).unwrap_or_default();
+            text = format!("ws {} on {text}", package_version(&package).unwrap_or("?"));
+        }
+        text
+    }
+}
+
+fn moonwire(places: &Places) -> PathBuf {
+    places.root.join("target/release/moonwire")
+}
+
+/// Makes sure that every one of `kinds` can start: installs packages, names what is missing.
+pub(crate) fn prepare(kinds: &[Kind], places: &Places) -> Result<()> {
+    let wanted = [(Kind::Bun, "bun"), (Kind::Ws, "ws")];
+    let missing: Vec<&str> = wanted
+        .into_iter()
+        .filter(|(kind, package)| {
+            let folder = places.work.join("node_modules").join(package);
+            kinds.contains(kind) && !folder.join("package.json").exists()
+        })
+        .map(|(_, package)| package)
+        .collect();
+    if !missing.is_empty() {
+        eprintln!("installing {} into target/bench", missing.join(" and "));
+        let status = Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&places.work)
+            .args(&missing)
+            .stdout(Stdio::null())
+            .status()
+            .context("npm is needed for the rivals")?;
+        ensure!(status.success(), "npm install failed");
+    }
+    if kinds.contains(&Kind::Moonwire) && !moonwire(places).exists() {
+        bail!(
+            "target/release/moonwire is not built: `cargo xtask bench` builds it, \
+             `--servers bun,ws,floor` leaves it out"
+        );
+    }
+    Ok(())
+}
+
+impl Server {
+    /// Starts one and waits until it accepts. It inherits the core of the calling thread.
+    pub(crate) fn start(
+        kind: Kind,
+        answer: Answer,
+        places: &Places,
+        shards: usize,
+    ) -> Result<Server> {
+        let log = places.work.join(format!("{}.log", kind.name()));
+        let child = kind
+            .command(answer, places, shards)?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", kind.name()))?;
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        match server.wait_until_ready() {
+            Ok(address) => server.address = address,
+            Err(error) => {
+                return Err(error.context(format!(
+                    "{} did not start; the end of {}:\n{}",
+                    kind.name(),
+                    log.display(),
+                    last_lines(&log)
+                )));
+            }
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            address: self.address,
+            pid: self.child.id(),
+        }
+    }
+
+    fn wait_until_ready(&mut self) -> Result<SocketAddr> {
+        let stdout = self.child.stdout.take().context("no standard output")?;
+        let (lines, received) = mpsc::channel();
+        // Reads on until the server ends, so that it never blocks on a full pipe.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
+                lines.send(line).unwrap_or_default();
+            }
+        });
+        let mut address = None;
+        loop {
+            let line = received
+                .recv_timeout(START)
+                .context("it ended, or was not ready in 20 seconds")?;
+            address = address.or_else(|| listening_address(&line));
+            if line == "ready" {
+                return address.context("it was ready, but printed no address");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill, and wait says so at once.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().ok();
+    }
+}
+
+/// The address in `NAME listening on http://ADDRESS`; the admin page's is not the one to load.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (name, address) = line.split_once(" listening on http://")?;
+    if name == "admin" {
+        return None;
+    }
+    address.trim().parse().ok()
+}
+
+fn package_version(package: &str) -> Option<&str> {
+    let (_, rest) = package.split_once("\"version\": \"")?;
+    Some(rest.split_once('"')?.0)
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(10).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_the_services_and_not_the_admin_pages() {
+        let address = Some(SocketAddr::from(([127, 0, 0, 1], 41_234)));
+        assert_eq!(
+            listening_address("app:gateway listening on http://127.0.0.1:41234"),
+            address
+        );
+        assert_eq!(
+            listening_address("admin listening on http://127.0.0.1:9090"),
+            None
+        );
+        assert_eq!(listening_address("ready"), None);
+    }
+
+    #[test]
+    fn a_packages_version_is_read_from_its_package_json() {
+        let package = "{\n  \"name\": \"ws\",\n  \"version\": \"8.1.2\",\n}";
+        assert_eq!(package_version(package), Some("8.1.2"));
+    }
+}
