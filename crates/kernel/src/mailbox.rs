@@ -149,11 +149,6 @@ impl Mailbox {
     pub(crate) fn take_waiting(&mut self) -> Vec<Pid> {
         self.waiting.take().map_or_else(Vec::new, |waiting| waiting.queue.into_iter().chain(waiting.granted).collect())
     }
-
-    /// Messages and bytes that count now.
-    pub(crate) fn load(&self) -> (u32, u64) {
-        (self.messages, self.bytes)
-    }
 }
 
 impl Claim {

@@ -307,7 +307,8 @@ mod tests {
         let mut now = 0u64;
         for token in 0..20_000u64 {
             let spans = [3 * TICK, 100 * TICK, 10_000 * TICK, 1_000_000 * TICK, 400_000_000 * TICK];
-            let at = now + random(spans[random(5) as usize]);
+            let span = spans[random(5) as usize];
+            let at = now + random(span);
             due.push((at, wheel.set(Time(at), pid(), token, &mut owned), token));
             if random(4) == 0 {
                 let (_, id, _) = due.swap_remove(random(due.len() as u64) as usize);
@@ -320,7 +321,8 @@ mod tests {
                 if let Some(first) = first {
                     assert!(next.unwrap().0 <= first.div_ceil(TICK) * TICK);
                 }
-                now += random([TICK / 2, 5 * TICK, 5_000 * TICK][random(3) as usize]);
+                let span = [TICK / 2, 5 * TICK, 5_000 * TICK][random(3) as usize];
+                now += random(span);
                 let mut fired = run(&mut wheel, &mut owned, now);
                 let mut expected: Vec<u64> =
                     due.iter().filter(|(at, ..)| at.div_ceil(TICK) * TICK <= now).map(|(.., token)| *token).collect();

@@ -48,7 +48,8 @@ pub(crate) struct Slot {
     /// Messages and bytes of this process that others received; see `Cx::take_receipts`.
     pub(crate) receipts: (u32, u64),
     pub(crate) timers: Owned,
-    relations: Option<Box<Relations>>,
+    /// Use [`Slot::relations`] and [`Slot::take_relations`].
+    pub(super) relations: Option<Box<Relations>>,
 }
 
 /// What most processes have little of.
