@@ -1,3 +1,4 @@
 //! gateway
 
+pub mod relay;
 pub mod websocket;

@@ -5,3 +5,5 @@
 //! bytes into messages and messages into bytes. None of them reads, writes, waits or knows the time.
 
 pub mod codec;
+pub mod handshake;
+pub mod origin;

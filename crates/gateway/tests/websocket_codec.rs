@@ -18,10 +18,9 @@ impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Seen {
         match event {
             Event::Message { binary: true, data } => Seen::Binary(data.to_vec()),
-            Event::Message {
-                binary: false,
-                data,
-            } => Seen::Text(String::from_utf8(data.to_vec()).expect("the decoder promised UTF-8")),
+            Event::Message { binary: false, data } => {
+                Seen::Text(String::from_utf8(data.to_vec()).expect("the decoder promised UTF-8"))
+            }
             Event::Ping(data) => Seen::Ping(data.to_vec()),
             Event::Pong(data) => Seen::Pong(data.to_vec()),
             Event::Close { code, reason } => Seen::Close(code, reason.to_owned()),
@@ -64,10 +63,7 @@ fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -
         while let Some(event) = decoder.next(&mut rest) {
             seen.push(event.into());
         }
-        assert!(
-            rest.is_empty(),
-            "a decoder that wants more has used everything"
-        );
+        assert!(rest.is_empty(), "a decoder that wants more has used everything");
     }
     seen
 }
@@ -75,18 +71,10 @@ fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -
 /// What a decoder says to these bytes, having made sure that it does not depend on how they arrive.
 fn decode(bytes: &[u8]) -> Vec<Seen> {
     let whole = decode_pieces([bytes], LIMIT);
-    assert_eq!(
-        decode_pieces(bytes.chunks(1), LIMIT),
-        whole,
-        "one byte at a time: {bytes:x?}"
-    );
+    assert_eq!(decode_pieces(bytes.chunks(1), LIMIT), whole, "one byte at a time: {bytes:x?}");
     if bytes.len() < 2_000 {
         for cut in 0..=bytes.len() {
-            assert_eq!(
-                decode_pieces([&bytes[..cut], &bytes[cut..]], LIMIT),
-                whole,
-                "cut at {cut}: {bytes:x?}"
-            );
+            assert_eq!(decode_pieces([&bytes[..cut], &bytes[cut..]], LIMIT), whole, "cut at {cut}: {bytes:x?}");
         }
     }
     whole
@@ -98,40 +86,18 @@ fn text(text: &str) -> Seen {
 
 #[test]
 fn the_examples_of_section_5_7_are_understood() {
-    assert_eq!(
-        decode(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
-        [text("Hello")]
-    );
-    assert_eq!(
-        decode(&[frame(0x01, b"Hel"), frame(0x80, b"lo")].concat()),
-        [text("Hello")]
-    );
-    assert_eq!(
-        decode(b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
-        [Seen::Ping(b"Hello".to_vec())]
-    );
-    assert_eq!(
-        decode(b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
-        [Seen::Pong(b"Hello".to_vec())]
-    );
-    assert_eq!(
-        decode(&frame(0x82, &[7; 256])),
-        [Seen::Binary(vec![7; 256])]
-    );
-    assert_eq!(
-        decode(&frame(0x82, &[7; 65536])),
-        [Seen::Binary(vec![7; 65536])]
-    );
+    assert_eq!(decode(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [text("Hello")]);
+    assert_eq!(decode(&[frame(0x01, b"Hel"), frame(0x80, b"lo")].concat()), [text("Hello")]);
+    assert_eq!(decode(b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [Seen::Ping(b"Hello".to_vec())]);
+    assert_eq!(decode(b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [Seen::Pong(b"Hello".to_vec())]);
+    assert_eq!(decode(&frame(0x82, &[7; 256])), [Seen::Binary(vec![7; 256])]);
+    assert_eq!(decode(&frame(0x82, &[7; 65536])), [Seen::Binary(vec![7; 65536])]);
 }
 
 #[test]
 fn every_length_form_carries_its_first_and_last_length() {
     for len in [0, 1, 7, 8, 125, 126, 127, 65_535, 65_536, LIMIT] {
-        assert_eq!(
-            decode(&frame(0x82, &vec![9; len])),
-            [Seen::Binary(vec![9; len])],
-            "{len} bytes"
-        );
+        assert_eq!(decode(&frame(0x82, &vec![9; len])), [Seen::Binary(vec![9; len])], "{len} bytes");
     }
 }
 
@@ -147,15 +113,8 @@ fn control_frames_between_fragments_do_not_disturb_the_message() {
         frame(0x80, b"tt"),
         frame(0x81, b""),
     ];
-    let pings = [
-        Seen::Ping(vec![1; 125]),
-        Seen::Pong(vec![]),
-        Seen::Ping(b"last".to_vec()),
-    ];
-    assert_eq!(
-        decode(&bytes.concat()),
-        [&pings[..], &[text("Grüß Gott"), text("")]].concat()
-    );
+    let pings = [Seen::Ping(vec![1; 125]), Seen::Pong(vec![]), Seen::Ping(b"last".to_vec())];
+    assert_eq!(decode(&bytes.concat()), [&pings[..], &[text("Grüß Gott"), text("")]].concat());
 }
 
 #[test]
@@ -164,138 +123,34 @@ fn every_violation_has_its_close_code_and_ends_the_stream() {
     let head = |bytes: &[u8]| [bytes, &KEY, &[0; 200]].concat();
     let close = |payload: &[u8]| frame(0x88, payload);
     let table: Vec<(&str, Vec<u8>, Fault)> = vec![
-        (
-            "RSV1 on a text",
-            frame(0xc1, b"x"),
-            Fault::Protocol(ReservedBits),
-        ),
-        (
-            "RSV1 on a continuation",
-            frame(0xc0, b"x"),
-            Fault::Protocol(ReservedBits),
-        ),
-        (
-            "RSV1 on a control frame",
-            frame(0xc9, b"x"),
-            Fault::Protocol(ReservedBits),
-        ),
+        ("RSV1 on a text", frame(0xc1, b"x"), Fault::Protocol(ReservedBits)),
+        ("RSV1 on a continuation", frame(0xc0, b"x"), Fault::Protocol(ReservedBits)),
+        ("RSV1 on a control frame", frame(0xc9, b"x"), Fault::Protocol(ReservedBits)),
         ("RSV2", frame(0xa1, b"x"), Fault::Protocol(ReservedBits)),
         ("RSV3", frame(0x92, b"x"), Fault::Protocol(ReservedBits)),
-        (
-            "opcode 3",
-            frame(0x83, b"x"),
-            Fault::Protocol(UnknownOpcode),
-        ),
-        (
-            "opcode 7",
-            frame(0x87, b"x"),
-            Fault::Protocol(UnknownOpcode),
-        ),
-        (
-            "opcode 11",
-            frame(0x8b, b"x"),
-            Fault::Protocol(UnknownOpcode),
-        ),
-        (
-            "opcode 15",
-            frame(0x8f, b"x"),
-            Fault::Protocol(UnknownOpcode),
-        ),
-        (
-            "no mask",
-            b"\x81\x05Hello".to_vec(),
-            Fault::Protocol(Unmasked),
-        ),
-        (
-            "no mask on an empty ping",
-            b"\x89\x00".to_vec(),
-            Fault::Protocol(Unmasked),
-        ),
-        (
-            "125 in 16 bits",
-            head(b"\x82\xfe\x00\x7d"),
-            Fault::Protocol(LengthNotMinimal),
-        ),
-        (
-            "65535 in 64 bits",
-            head(b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff"),
-            Fault::Protocol(LengthNotMinimal),
-        ),
-        (
-            "top bit of a length",
-            head(b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x01"),
-            Fault::Protocol(LengthTopBit),
-        ),
-        (
-            "a ping in fragments",
-            frame(0x09, b"x"),
-            Fault::Protocol(ControlFragmented),
-        ),
-        (
-            "a close in fragments",
-            frame(0x08, b""),
-            Fault::Protocol(ControlFragmented),
-        ),
-        (
-            "a ping of 126 bytes",
-            frame(0x89, &[0; 126]),
-            Fault::Protocol(ControlTooLong),
-        ),
-        (
-            "a close of 64 bits",
-            head(b"\x88\xff\x00\x00\x00\x00\x00\x01\x00\x00"),
-            Fault::Protocol(ControlTooLong),
-        ),
-        (
-            "a continuation of nothing",
-            frame(0x80, b"x"),
-            Fault::Protocol(ContinuationOfNothing),
-        ),
-        (
-            "an open continuation of nothing",
-            frame(0x00, b""),
-            Fault::Protocol(ContinuationOfNothing),
-        ),
-        (
-            "half a close code",
-            close(&[3]),
-            Fault::Protocol(CloseCodeCut),
-        ),
-        (
-            "a close reason that is not UTF-8",
-            close(b"\x03\xe8\xff"),
-            Fault::InvalidUtf8,
-        ),
-        (
-            "a close reason with a cut character",
-            close(b"\x03\xe8\xc3"),
-            Fault::InvalidUtf8,
-        ),
-        (
-            "a text that is not UTF-8",
-            frame(0x81, b"ok\xff"),
-            Fault::InvalidUtf8,
-        ),
-        (
-            "a text with a surrogate",
-            frame(0x81, b"\xed\xa0\x80"),
-            Fault::InvalidUtf8,
-        ),
-        (
-            "a text with a cut character",
-            frame(0x81, b"ok\xe2\x82"),
-            Fault::InvalidUtf8,
-        ),
-        (
-            "a message beyond the limit",
-            frame(0x82, &[0; LIMIT + 1]),
-            Fault::TooBig,
-        ),
-        (
-            "any length beyond the limit",
-            head(b"\x82\xff\x40\x00\x00\x00\x00\x00\x00\x00"),
-            Fault::TooBig,
-        ),
+        ("opcode 3", frame(0x83, b"x"), Fault::Protocol(UnknownOpcode)),
+        ("opcode 7", frame(0x87, b"x"), Fault::Protocol(UnknownOpcode)),
+        ("opcode 11", frame(0x8b, b"x"), Fault::Protocol(UnknownOpcode)),
+        ("opcode 15", frame(0x8f, b"x"), Fault::Protocol(UnknownOpcode)),
+        ("no mask", b"\x81\x05Hello".to_vec(), Fault::Protocol(Unmasked)),
+        ("no mask on an empty ping", b"\x89\x00".to_vec(), Fault::Protocol(Unmasked)),
+        ("125 in 16 bits", head(b"\x82\xfe\x00\x7d"), Fault::Protocol(LengthNotMinimal)),
+        ("65535 in 64 bits", head(b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff"), Fault::Protocol(LengthNotMinimal)),
+        ("top bit of a length", head(b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x01"), Fault::Protocol(LengthTopBit)),
+        ("a ping in fragments", frame(0x09, b"x"), Fault::Protocol(ControlFragmented)),
+        ("a close in fragments", frame(0x08, b""), Fault::Protocol(ControlFragmented)),
+        ("a ping of 126 bytes", frame(0x89, &[0; 126]), Fault::Protocol(ControlTooLong)),
+        ("a close of 64 bits", head(b"\x88\xff\x00\x00\x00\x00\x00\x01\x00\x00"), Fault::Protocol(ControlTooLong)),
+        ("a continuation of nothing", frame(0x80, b"x"), Fault::Protocol(ContinuationOfNothing)),
+        ("an open continuation of nothing", frame(0x00, b""), Fault::Protocol(ContinuationOfNothing)),
+        ("half a close code", close(&[3]), Fault::Protocol(CloseCodeCut)),
+        ("a close reason that is not UTF-8", close(b"\x03\xe8\xff"), Fault::InvalidUtf8),
+        ("a close reason with a cut character", close(b"\x03\xe8\xc3"), Fault::InvalidUtf8),
+        ("a text that is not UTF-8", frame(0x81, b"ok\xff"), Fault::InvalidUtf8),
+        ("a text with a surrogate", frame(0x81, b"\xed\xa0\x80"), Fault::InvalidUtf8),
+        ("a text with a cut character", frame(0x81, b"ok\xe2\x82"), Fault::InvalidUtf8),
+        ("a message beyond the limit", frame(0x82, &[0; LIMIT + 1]), Fault::TooBig),
+        ("any length beyond the limit", head(b"\x82\xff\x40\x00\x00\x00\x00\x00\x00\x00"), Fault::TooBig),
     ];
     for (what, bytes, fault) in table {
         let after = [bytes, frame(0x81, b"too late")].concat();
@@ -313,100 +168,47 @@ fn every_violation_has_its_close_code_and_ends_the_stream() {
 fn a_new_message_inside_a_message_is_a_violation() {
     for first in [0x81, 0x01, 0x82, 0x02] {
         let bytes = [frame(0x01, b"begin"), frame(first, b"again")].concat();
-        assert_eq!(
-            decode(&bytes),
-            [Seen::Fault(Fault::Protocol(
-                Violation::MessageInsideMessage
-            ))]
-        );
+        assert_eq!(decode(&bytes), [Seen::Fault(Fault::Protocol(Violation::MessageInsideMessage))]);
     }
 }
 
 #[test]
 fn a_fault_comes_after_the_messages_before_it() {
-    let bytes = [
-        frame(0x81, b"one"),
-        frame(0x82, b"two"),
-        frame(0x83, b""),
-        frame(0x81, b"never"),
-    ]
-    .concat();
+    let bytes = [frame(0x81, b"one"), frame(0x82, b"two"), frame(0x83, b""), frame(0x81, b"never")].concat();
     let fault = Seen::Fault(Fault::Protocol(Violation::UnknownOpcode));
-    assert_eq!(
-        decode(&bytes),
-        [text("one"), Seen::Binary(b"two".to_vec()), fault]
-    );
+    assert_eq!(decode(&bytes), [text("one"), Seen::Binary(b"two".to_vec()), fault]);
 }
 
 #[test]
 fn only_codes_that_may_be_sent_are_accepted_in_a_close_frame() {
-    let forbidden = [
-        0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
-    ];
+    let forbidden = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535];
     for code in forbidden {
         let seen = decode(&frame(0x88, &u16::to_be_bytes(code)));
-        assert_eq!(
-            seen,
-            [Seen::Fault(Fault::Protocol(Violation::CloseCodeForbidden))],
-            "{code}"
-        );
+        assert_eq!(seen, [Seen::Fault(Fault::Protocol(Violation::CloseCodeForbidden))], "{code}");
     }
-    for code in [
-        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
-        4999,
-    ] {
-        let bytes = [
-            frame(
-                0x88,
-                &[&u16::to_be_bytes(code)[..], "tschüß".as_bytes()].concat(),
-            ),
-            frame(0x81, b"late"),
-        ];
-        assert_eq!(
-            decode(&bytes.concat()),
-            [Seen::Close(Some(code), "tschüß".to_owned())],
-            "{code}"
-        );
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
+        let bytes = [frame(0x88, &[&u16::to_be_bytes(code)[..], "tschüß".as_bytes()].concat()), frame(0x81, b"late")];
+        assert_eq!(decode(&bytes.concat()), [Seen::Close(Some(code), "tschüß".to_owned())], "{code}");
     }
-    assert_eq!(
-        decode(&frame(0x88, b"")),
-        [Seen::Close(None, String::new())]
-    );
+    assert_eq!(decode(&frame(0x88, b"")), [Seen::Close(None, String::new())]);
 }
 
 #[test]
 fn a_message_may_be_as_big_as_the_limit_and_no_bigger_however_it_is_cut() {
     let parts = |sizes: &[usize]| -> Vec<u8> {
         let last = sizes.len() - 1;
-        let frames = sizes.iter().enumerate().map(|(i, size)| {
-            frame(
-                if i == 0 { 2 } else { 0 } | if i == last { 0x80 } else { 0 },
-                &vec![1; *size],
-            )
-        });
+        let frames = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, size)| frame(if i == 0 { 2 } else { 0 } | if i == last { 0x80 } else { 0 }, &vec![1; *size]));
         frames.collect::<Vec<_>>().concat()
     };
     let decode = |bytes: &[u8]| decode_pieces(bytes.chunks(7), 1000);
     assert_eq!(decode(&parts(&[1000])), [Seen::Binary(vec![1; 1000])]);
-    assert_eq!(
-        decode(&parts(&[400, 300, 300])),
-        [Seen::Binary(vec![1; 1000])]
-    );
-    assert_eq!(
-        decode(&parts(&[400, 300, 301])),
-        [Seen::Fault(Fault::TooBig)]
-    );
-    let only_heads = [
-        parts(&[400, 300, 1])[..716].to_vec(),
-        vec![0x80, 0xfe, 0x03, 0xe8],
-        KEY.to_vec(),
-    ]
-    .concat();
-    assert_eq!(
-        decode(&only_heads),
-        [Seen::Fault(Fault::TooBig)],
-        "refused before its payload arrives"
-    );
+    assert_eq!(decode(&parts(&[400, 300, 300])), [Seen::Binary(vec![1; 1000])]);
+    assert_eq!(decode(&parts(&[400, 300, 301])), [Seen::Fault(Fault::TooBig)]);
+    let only_heads = [parts(&[400, 300, 1])[..716].to_vec(), vec![0x80, 0xfe, 0x03, 0xe8], KEY.to_vec()].concat();
+    assert_eq!(decode(&only_heads), [Seen::Fault(Fault::TooBig)], "refused before its payload arrives");
 }
 
 #[test]
@@ -416,16 +218,9 @@ fn bad_text_is_refused_before_its_frame_or_message_is_complete() {
     bytes.extend(&frame(0x80, b"\xe2\x82then a thousand bytes that never come")[..8]);
     let (begin, bad) = bytes.split_at_mut(22);
     assert_eq!(decoder.next(&mut &mut *begin), None);
-    assert_eq!(
-        decoder.next(&mut &mut *bad),
-        None,
-        "so far it may become text"
-    );
+    assert_eq!(decoder.next(&mut &mut *bad), None, "so far it may become text");
     let mut wrong = [b't' ^ KEY[2]];
-    assert_eq!(
-        decoder.next(&mut &mut wrong[..]),
-        Some(Event::Fault(Fault::InvalidUtf8))
-    );
+    assert_eq!(decoder.next(&mut &mut wrong[..]), Some(Event::Fault(Fault::InvalidUtf8)));
     assert_eq!(decoder.held(), 0);
 }
 
@@ -436,9 +231,7 @@ fn a_whole_frame_is_handed_out_from_the_read_buffer_itself() {
     let mut decoder = Decoder::new(LIMIT);
     let mut rest = &mut bytes[..];
     for _ in 0..2 {
-        let Some(Event::Message { data, .. }) = decoder.next(&mut rest) else {
-            panic!("a message")
-        };
+        let Some(Event::Message { data, .. }) = decoder.next(&mut rest) else { panic!("a message") };
         assert!(range.contains(&data.as_ptr()));
     }
     assert_eq!(decoder.next(&mut rest), None);
@@ -447,22 +240,14 @@ fn a_whole_frame_is_handed_out_from_the_read_buffer_itself() {
 
 #[test]
 fn a_caller_without_credit_stops_between_messages_and_goes_on_later() {
-    let mut bytes = [
-        frame(0x81, b"first"),
-        frame(0x81, b"second"),
-        frame(0x81, b"third")[..4].to_vec(),
-    ]
-    .concat();
+    let mut bytes = [frame(0x81, b"first"), frame(0x81, b"second"), frame(0x81, b"third")[..4].to_vec()].concat();
     let mut decoder = Decoder::new(LIMIT);
     let mut rest = &mut bytes[..];
     assert_eq!(decoder.next(&mut rest).map(Seen::from), Some(text("first")));
     let mut kept = rest.to_vec();
     kept.extend(&frame(0x81, b"third")[4..]);
     let mut rest = &mut kept[..];
-    assert_eq!(
-        decoder.next(&mut rest).map(Seen::from),
-        Some(text("second"))
-    );
+    assert_eq!(decoder.next(&mut rest).map(Seen::from), Some(text("second")));
     assert_eq!(decoder.next(&mut rest).map(Seen::from), Some(text("third")));
     assert_eq!(decoder.next(&mut rest), None);
 }
@@ -489,11 +274,7 @@ fn memory_grows_with_what_came_and_not_with_what_was_announced() {
     assert_eq!(decoder.held(), 0, "2^62 bytes announced");
     for received in (1..=100).map(|reads| reads * 1000) {
         assert_eq!(decoder.next(&mut &mut [0; 1000][..]), None);
-        assert!(
-            decoder.held() <= 2 * received,
-            "{} held for {received}",
-            decoder.held()
-        );
+        assert!(decoder.held() <= 2 * received, "{} held for {received}", decoder.held());
     }
 }
 
@@ -541,12 +322,8 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(0x8a),
         1 => any::<u8>(),
     ];
-    prop::collection::vec((first, payload), 1..8).prop_map(|frames| {
-        frames
-            .iter()
-            .flat_map(|(first, payload)| frame(*first, payload))
-            .collect()
-    })
+    prop::collection::vec((first, payload), 1..8)
+        .prop_map(|frames| frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect())
 }
 
 proptest! {
@@ -619,8 +396,7 @@ impl std::io::Write for Tape {
 /// The messages that tungstenite finds in these bytes, and `None` at the end for a violation.
 fn tungstenite_sees(bytes: Vec<u8>) -> Vec<Option<Seen>> {
     use tungstenite::{Error, Message, WebSocket, protocol::Role};
-    let mut server =
-        WebSocket::from_raw_socket(Tape(std::io::Cursor::new(bytes)), Role::Server, None);
+    let mut server = WebSocket::from_raw_socket(Tape(std::io::Cursor::new(bytes)), Role::Server, None);
     let mut seen = Vec::new();
     loop {
         match server.read() {

@@ -35,10 +35,7 @@ pub struct Decoder {
 #[derive(Debug)]
 enum Phase {
     /// A byte of a head, of which `len` bytes are here already.
-    Head {
-        len: u8,
-        bytes: [u8; header::LONGEST],
-    },
+    Head { len: u8, bytes: [u8; header::LONGEST] },
     /// A byte of a payload that was not there as a whole.
     Payload {
         opcode: Opcode,
@@ -61,10 +58,7 @@ enum Spent {
     Everything,
 }
 
-const AT_HEAD: Phase = Phase::Head {
-    len: 0,
-    bytes: [0; header::LONGEST],
-};
+const AT_HEAD: Phase = Phase::Head { len: 0, bytes: [0; header::LONGEST] };
 
 impl Decoder {
     /// A decoder that refuses messages of more than `max_message` bytes.
@@ -107,11 +101,7 @@ impl Decoder {
                     self.phase = Phase::Payload {
                         opcode,
                         fin: header.fin,
-                        control: if opcode.is_control() {
-                            header.len as u8
-                        } else {
-                            0
-                        },
+                        control: if opcode.is_control() { header.len as u8 } else { 0 },
                         mask: header.mask,
                         missing: header.len,
                     };
@@ -119,13 +109,7 @@ impl Decoder {
                         self.open = Some(opcode);
                     }
                 }
-                Phase::Payload {
-                    opcode,
-                    fin,
-                    control,
-                    mask,
-                    missing,
-                } => {
+                Phase::Payload { opcode, fin, control, mask, missing } => {
                     let (opcode, fin, control) = (*opcode, *fin, *control);
                     let wanted = usize::try_from(*missing).unwrap_or(usize::MAX);
                     let piece = take(input, wanted.min(input.len()));
@@ -137,11 +121,7 @@ impl Decoder {
 
                     if !opcode.is_control() && self.open == Some(Opcode::Text) {
                         let fed = self.text.feed(piece);
-                        let text = if complete && fin {
-                            fed.and_then(|()| self.text.finish())
-                        } else {
-                            fed
-                        };
+                        let text = if complete && fin { fed.and_then(|()| self.text.finish()) } else { fed };
                         if text.is_err() {
                             return Some(self.fail(Fault::InvalidUtf8));
                         }
@@ -177,9 +157,7 @@ impl Decoder {
     /// The rest of a head, judged alone and against what came before it.
     #[inline]
     fn head(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Fault> {
-        let Phase::Head { len, bytes } = &mut self.phase else {
-            unreachable!("only called at a head")
-        };
+        let Phase::Head { len, bytes } = &mut self.phase else { unreachable!("only called at a head") };
         let header = if *len == 0 {
             match header::parse(input)? {
                 Some((header, size)) => {
@@ -233,14 +211,8 @@ impl Decoder {
     fn in_place<'i>(&mut self, opcode: Opcode, payload: &'i [u8]) -> Event<'i> {
         match opcode {
             Opcode::Text if utf8::check(payload).is_err() => self.fail(Fault::InvalidUtf8),
-            Opcode::Text => Event::Message {
-                binary: false,
-                data: payload,
-            },
-            Opcode::Binary | Opcode::Continuation => Event::Message {
-                binary: true,
-                data: payload,
-            },
+            Opcode::Text => Event::Message { binary: false, data: payload },
+            Opcode::Binary | Opcode::Continuation => Event::Message { binary: true, data: payload },
             Opcode::Ping => Event::Ping(payload),
             Opcode::Pong => Event::Pong(payload),
             Opcode::Close => {
@@ -265,10 +237,7 @@ impl Decoder {
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
                 self.spent = Spent::Everything;
                 let binary = self.open.take() == Some(Opcode::Binary);
-                Event::Message {
-                    binary,
-                    data: &self.assembly,
-                }
+                Event::Message { binary, data: &self.assembly }
             }
         }
     }
@@ -279,10 +248,7 @@ impl Decoder {
         let (len, capacity) = (self.assembly.len(), self.assembly.capacity());
         if capacity - len < piece.len() {
             let enough = last.map_or(usize::MAX, |missing| len.saturating_add(missing as usize));
-            let target = capacity
-                .saturating_mul(2)
-                .min(enough)
-                .max(len + piece.len());
+            let target = capacity.saturating_mul(2).min(enough).max(len + piece.len());
             self.assembly.reserve_exact(target - len);
         }
         self.assembly.extend_from_slice(piece);
@@ -292,8 +258,7 @@ impl Decoder {
     #[cold]
     fn release(&mut self) {
         if let Spent::Control(len) = self.spent {
-            self.assembly
-                .truncate(self.assembly.len() - usize::from(len));
+            self.assembly.truncate(self.assembly.len() - usize::from(len));
         }
         if self.spent == Spent::Everything || self.open.is_none() {
             self.assembly = Vec::new();

@@ -34,10 +34,7 @@ impl Head {
             4
         } else {
             let long = (len as u64).to_be_bytes();
-            bytes = [
-                bytes[0], 127, long[0], long[1], long[2], long[3], long[4], long[5], long[6],
-                long[7],
-            ];
+            bytes = [bytes[0], 127, long[0], long[1], long[2], long[3], long[4], long[5], long[6], long[7]];
             10
         };
         Head { bytes, len: size }

@@ -83,13 +83,5 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     let Some(&mask) = bytes[mask_at..].first_chunk() else {
         return Ok(None);
     };
-    Ok(Some((
-        Header {
-            opcode,
-            fin,
-            mask,
-            len,
-        },
-        mask_at + 4,
-    )))
+    Ok(Some((Header { opcode, fin, mask, len }, mask_at + 4)))
 }

@@ -41,11 +41,7 @@ mod tests {
     fn every_split_gives_what_the_whole_gives() {
         let key = [0x11, 0x22, 0x44, 0x88];
         let bytes: Vec<u8> = (0..67).collect();
-        let expected: Vec<u8> = bytes
-            .iter()
-            .enumerate()
-            .map(|(i, b)| b ^ key[i % 4])
-            .collect();
+        let expected: Vec<u8> = bytes.iter().enumerate().map(|(i, b)| b ^ key[i % 4]).collect();
         for cut in 0..=bytes.len() {
             let mut split = bytes.clone();
             let (head, tail) = split.split_at_mut(cut);

@@ -18,10 +18,7 @@ pub struct Validator {
 impl Validator {
     /// Before the first piece.
     pub const fn new() -> Self {
-        Validator {
-            begun: [0; 3],
-            len: 0,
-        }
+        Validator { begun: [0; 3], len: 0 }
     }
 
     /// Checks the next piece of the text.
@@ -42,11 +39,7 @@ impl Validator {
 
     /// The text is over: valid unless a character is cut. Ready for the next text afterwards.
     pub fn finish(&mut self) -> Result<(), Invalid> {
-        if std::mem::take(&mut self.len) == 0 {
-            Ok(())
-        } else {
-            Err(Invalid)
-        }
+        if std::mem::take(&mut self.len) == 0 { Ok(()) } else { Err(Invalid) }
     }
 
     /// Completes the character that was begun, and gives what follows it.
@@ -76,9 +69,12 @@ impl Validator {
 /// Checks a text that is there as a whole.
 #[inline]
 pub fn check(text: &[u8]) -> Result<(), Invalid> {
-    simdutf8::basic::from_utf8(text)
-        .map(drop)
-        .map_err(|_| Invalid)
+    // Most short messages are ASCII, and the vectors of simdutf8 only pay beyond 64 bytes: 44 to 31 ns for
+    // the whole decoding of 32 bytes.
+    if text.len() < 64 && text.is_ascii() {
+        return Ok(());
+    }
+    simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Invalid)
 }
 
 #[cfg(test)]
@@ -89,9 +85,7 @@ mod tests {
     /// How many bytes pass before the first refusal when they come one at a time.
     fn accepted_one_by_one(text: &[u8]) -> usize {
         let mut validator = Validator::default();
-        text.iter()
-            .take_while(|byte| validator.feed(&[**byte]).is_ok())
-            .count()
+        text.iter().take_while(|byte| validator.feed(&[**byte]).is_ok()).count()
     }
 
     #[test]
@@ -116,11 +110,7 @@ mod tests {
         let mut validator = Validator::default();
         assert_eq!(validator.feed(b"abc\xf0\x9f"), Ok(()));
         assert_eq!(validator.finish(), Err(Invalid));
-        assert_eq!(
-            validator.feed(b"\x9f"),
-            Err(Invalid),
-            "the next text begins anew"
-        );
+        assert_eq!(validator.feed(b"\x9f"), Err(Invalid), "the next text begins anew");
     }
 
     /// Bytes that are often nearly UTF-8: random ones seldom get past their second byte.
