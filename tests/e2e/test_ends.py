@@ -95,17 +95,14 @@ def test_end_shutdown_is_1012(own_server):
 
 
 def test_end_shutdown_is_spread_over_the_drain_time(own_server):
-    """Forty clients do not all reconnect within the same moment."""
-    sets = ["app:gateway:timeouts.drain=2s"]
-    relay = own_server("relay", shards=2, services=("app:gateway", "app:proxied"), sets=sets)
+    """Forty clients do not all reconnect within the same moment (`drain` is 2 s there)."""
+    relay = own_server("relay", shards=2, services=("app:gateway", "app:proxied"))
     driver = relay.driver()
     clients = [relay.raw_to(driver) for _ in range(40)]
     for _ in clients:
         driver.joined()
     relay.server.terminate()
     began, when = time.monotonic(), []
-    for client in clients:
-        client.sock.settimeout(10)
     selector = selectors.DefaultSelector()
     for client in clients:
         selector.register(client.sock, selectors.EVENT_READ, client)

@@ -100,7 +100,7 @@ def test_ws_send_works_from_any_process(relay, driver, joined):
 def test_ws_sends_keep_their_order(relay, target):
     client = relay.join(target)
     pid = target.joined()
-    assert target.burst(pid, "ws.send", 1000, prefix="") == 0
+    assert target.burst(pid, "ws.send", 1000) == 0
     assert [client.recv() for _ in range(1000)] == [str(n) for n in range(1, 1001)]
 
 

@@ -116,10 +116,11 @@ class Puppet:
         answer = self.command("sends", list=[[meant(d), topic, meant(p)] for d, topic, p in items])
         return [shown(item) for item in answer["answers"]]
 
-    def burst(self, dest, topic, count, prefix="", raw=None, deadline=60):
-        fields = {"raw": meant(raw)} if raw is not None else {}
+    def burst(self, dest, topic, count, first=1, suffix="", raw=None, deadline=60):
+        """Numbered texts, or `raw` every time: how many sends were refused."""
+        fields = {"raw": raw} if raw is not None else {"suffix": suffix}
         return self.command(
-            "burst", deadline, dest=meant(dest), topic=topic, count=count, prefix=prefix, **fields
+            "burst", deadline, dest=meant(dest), topic=topic, count=count, first=first, **fields
         )["refused"]
 
     def spawn(self, relation="", **start):
