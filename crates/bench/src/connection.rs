@@ -41,8 +41,7 @@ impl Connection {
 
     /// Connects and sends the handshake, whose answer is still to come.
     pub(crate) fn begin(address: SocketAddr, index: usize) -> Result<Connection> {
-        let stream = connect(address, source(index))
-            .with_context(|| format!("cannot connect to {address}"))?;
+        let stream = connect(address, source(index)).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         (&stream).write_all(handshake::request(&address.to_string()).as_bytes())?;
@@ -59,10 +58,7 @@ impl Connection {
         let mut received = Vec::new();
         let mut buffer = [0; 4096];
         let end = loop {
-            let count = self
-                .stream
-                .read(&mut buffer)
-                .context("no answer to the handshake")?;
+            let count = self.stream.read(&mut buffer).context("no answer to the handshake")?;
             ensure!(count > 0, "closed instead of an answer to the handshake");
             received.extend_from_slice(&buffer[..count]);
             if let Some(end) = handshake::check_answer(&received)? {
@@ -170,12 +166,7 @@ fn source(index: usize) -> Ipv4Addr {
 }
 
 fn connect(address: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::INET,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     if address.ip().is_loopback() {
         rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
     }

@@ -50,13 +50,7 @@ pub(crate) fn serve(answer: Answer) -> Result<()> {
     println!("floor listening on http://{}", listener.local_addr()?);
     println!("ready");
 
-    let mut floor = Floor {
-        answer,
-        clients: Vec::new(),
-        free: Vec::new(),
-        frame: Vec::new(),
-        out: Vec::new(),
-    };
+    let mut floor = Floor { answer, clients: Vec::new(), free: Vec::new(), frame: Vec::new(), out: Vec::new() };
     let mut buffer = vec![0; 256 * 1024];
     loop {
         poller.wait(None)?;
@@ -89,12 +83,7 @@ impl Floor {
                 self.clients.len() - 1
             });
             poller.add(&stream, token)?;
-            self.clients[token] = Some(Client {
-                stream,
-                open: false,
-                partial: Vec::new(),
-                unsent: Vec::new(),
-            });
+            self.clients[token] = Some(Client { stream, open: false, partial: Vec::new(), unsent: Vec::new() });
         }
     }
 

@@ -56,12 +56,7 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<Option<Header>, String> {
         }
     };
     let size = 2 + extended + if mask.is_some() { 4 } else { 0 };
-    Ok(Some(Header {
-        opcode,
-        mask,
-        size,
-        payload,
-    }))
+    Ok(Some(Header { opcode, mask, size, payload }))
 }
 
 /// Appends a client's frame, masked with `key`.
@@ -116,12 +111,7 @@ mod tests {
     fn the_rfcs_own_masked_hello_is_what_a_client_sends() {
         let mut out = Vec::new();
         push_masked(&mut out, Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
-        assert_eq!(
-            out,
-            [
-                0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58
-            ]
-        );
+        assert_eq!(out, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
     }
 
     #[test]

@@ -19,10 +19,7 @@ pub(crate) fn request(host: &str) -> String {
 /// Reads the server's answer: its length once it is whole and says 101, `None` while it is not.
 pub(crate) fn check_answer(received: &[u8]) -> Result<Option<usize>> {
     let Some(end) = end_of_head(received) else {
-        ensure!(
-            received.len() < 16 * 1024,
-            "an answer without end to the handshake"
-        );
+        ensure!(received.len() < 16 * 1024, "an answer without end to the handshake");
         return Ok(None);
     };
     let head = std::str::from_utf8(&received[..end]).context("an answer that is not text")?;
@@ -31,10 +28,7 @@ pub(crate) fn check_answer(received: &[u8]) -> Result<Option<usize>> {
         bail!("the handshake was refused: {status}");
     }
     let accept = header(head, "sec-websocket-accept");
-    ensure!(
-        accept == Some(&accept_of(KEY)),
-        "a wrong Sec-WebSocket-Accept: {accept:?}"
-    );
+    ensure!(accept == Some(&accept_of(KEY)), "a wrong Sec-WebSocket-Accept: {accept:?}");
     Ok(Some(end))
 }
 

@@ -23,15 +23,9 @@ use crate::usage;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Load {
     /// Closed loop: `in_flight` messages of each connection are always on their way.
-    Echo {
-        connections: usize,
-        in_flight: usize,
-    },
+    Echo { connections: usize, in_flight: usize },
     /// Open loop: a message each `1 / rate` seconds, whatever the server does.
-    Open {
-        connections: usize,
-        rate: Option<f64>,
-    },
+    Open { connections: usize, rate: Option<f64> },
     /// One connection speaks, all of them hear it, then the next message.
     Broadcast { receivers: usize },
     /// Connect, one echo, close; `at_once` of them side by side.
@@ -82,14 +76,8 @@ impl Load {
     /// Puts one round of this load on `target`.
     pub(crate) fn run(self, target: Target, span: Span) -> Result<Sample> {
         match self {
-            Load::Echo {
-                connections,
-                in_flight,
-            } => echo::run(target, span, connections, in_flight),
-            Load::Open {
-                rate: Some(rate),
-                connections,
-            } => open::run(target, span, connections, rate),
+            Load::Echo { connections, in_flight } => echo::run(target, span, connections, in_flight),
+            Load::Open { rate: Some(rate), connections } => open::run(target, span, connections, rate),
             Load::Open { rate: None, .. } => bail!("an open loop needs a rate"),
             Load::Broadcast { receivers } => broadcast::run(target, span, receivers),
             Load::Connect { at_once } => connect::run(target, span, at_once),
@@ -101,19 +89,14 @@ impl Load {
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Load::Echo {
-                connections,
-                in_flight,
-            } => write!(f, "echo, {connections} connections, {in_flight} in flight"),
-            Load::Open {
-                connections,
-                rate: Some(rate),
-            } => write!(f, "open loop, {connections} connections, {rate:.0}/s"),
+            Load::Echo { connections, in_flight } => {
+                write!(f, "echo, {connections} connections, {in_flight} in flight")
+            }
+            Load::Open { connections, rate: Some(rate) } => {
+                write!(f, "open loop, {connections} connections, {rate:.0}/s")
+            }
             Load::Open { connections, .. } => {
-                write!(
-                    f,
-                    "open loop, {connections} connections, half of Bun's rate"
-                )
+                write!(f, "open loop, {connections} connections, half of Bun's rate")
             }
             Load::Broadcast { receivers } => write!(f, "broadcast to {receivers}"),
             Load::Connect { at_once } => {
@@ -153,12 +136,7 @@ struct Reading {
 impl Window {
     fn new(target: Target, span: Span) -> Window {
         let opens = Instant::now() + span.warm_up;
-        Window {
-            target,
-            opens,
-            closes: opens + span.measured,
-            start: None,
-        }
+        Window { target, opens, closes: opens + span.measured, start: None }
     }
 
     /// To be told often how much is done; gives the sample once the window has closed.
@@ -183,11 +161,7 @@ impl Window {
     }
 
     fn read(&self, count: u64) -> Result<Reading> {
-        Ok(Reading {
-            at: Instant::now(),
-            cpu: usage::cpu(self.target.pid)?,
-            count,
-        })
+        Ok(Reading { at: Instant::now(), cpu: usage::cpu(self.target.pid)?, count })
     }
 }
 
@@ -205,33 +179,64 @@ fn sample(start: Reading, end: Reading) -> Result<Sample> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
+    use crate::handshake;
 
     #[test]
     fn processor_time_is_divided_by_what_was_done_meanwhile() {
         let at = Instant::now();
-        let start = Reading {
-            at,
-            cpu: Duration::from_secs(1),
-            count: 1_000,
-        };
-        let end = Reading {
-            at: at + Duration::from_secs(2),
-            cpu: Duration::from_secs(2),
-            count: 101_000,
-        };
+        let start = Reading { at, cpu: Duration::from_secs(1), count: 1_000 };
+        let end = Reading { at: at + Duration::from_secs(2), cpu: Duration::from_secs(2), count: 101_000 };
         let found = sample(start, end).unwrap();
         assert!((found.figure - 10.0).abs() < 1e-9, "{found:?}");
         assert!((found.per_second - 50_000.0).abs() < 1e-6, "{found:?}");
     }
 
+    /// A server of one connection that answers every message with `frame`.
+    fn server_that_always_says(frame: &'static [u8]) -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).unwrap();
+            let head = std::str::from_utf8(&buffer[..count]).unwrap();
+            let answer = handshake::answer(head).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+                stream.write_all(frame).unwrap();
+            }
+        });
+        let pid = std::process::id();
+        Target { address, pid }
+    }
+
+    #[test]
+    fn a_wrong_echo_ends_every_load_loudly() {
+        let span = Span { warm_up: Duration::from_secs(60), measured: Duration::from_secs(60), payload: 32 };
+        for load in [
+            Load::Echo { connections: 1, in_flight: 1 },
+            Load::Open { connections: 1, rate: Some(10.0) },
+            Load::Broadcast { receivers: 1 },
+            Load::Connect { at_once: 1 },
+        ] {
+            let wrong = load.run(server_that_always_says(b"\x81\x02no"), span);
+            let fault = format!("{:#}", wrong.unwrap_err());
+            assert!(fault.contains("wrong message"), "{load}: {fault}");
+            // A message of another kind, or one that is closed instead of answered.
+            for frame in [b"\x82\x02no", b"\x88\x02\x03\xe8"] {
+                assert!(load.run(server_that_always_says(frame), span).is_err(), "{load}");
+            }
+        }
+    }
+
     #[test]
     fn a_server_that_does_nothing_is_an_error_and_not_infinitely_fast() {
-        let reading = Reading {
-            at: Instant::now(),
-            cpu: Duration::ZERO,
-            count: 5,
-        };
+        let reading = Reading { at: Instant::now(), cpu: Duration::ZERO, count: 5 };
         assert!(sample(reading, reading).is_err());
     }
 }

@@ -33,13 +33,7 @@ pub(crate) fn two_cores() -> Result<Option<Cores>> {
 /// Lets this process and its children open as many files as the system allows; gives that number.
 pub(crate) fn raise_open_files() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
@@ -48,17 +42,11 @@ pub(crate) fn describe() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!(
-        "{}, {cores} cores, Linux {}",
-        model(&cpuinfo).unwrap_or("unknown processor"),
-        kernel.trim()
-    )
+    format!("{}, {cores} cores, Linux {}", model(&cpuinfo).unwrap_or("unknown processor"), kernel.trim())
 }
 
 fn model(cpuinfo: &str) -> Option<&str> {
-    let line = cpuinfo
-        .lines()
-        .find(|line| line.starts_with("model name"))?;
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim())
 }
 

@@ -92,12 +92,7 @@ struct Common {
     #[arg(long, global = true)]
     quick: bool,
     /// Who is measured.
-    #[arg(
-        long,
-        global = true,
-        value_delimiter = ',',
-        default_value = "moonwire,bun,ws,floor"
-    )]
+    #[arg(long, global = true, value_delimiter = ',', default_value = "moonwire,bun,ws,floor")]
     servers: Vec<Kind>,
     /// Rounds, of which the median counts [default: 5, quick: 1]
     #[arg(long, global = true)]
@@ -146,13 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Mode::All => suite::all(common.quick),
-        Mode::Echo {
-            connections,
-            in_flight,
-        } => vec![Load::Echo {
-            connections,
-            in_flight,
-        }],
+        Mode::Echo { connections, in_flight } => vec![Load::Echo { connections, in_flight }],
         Mode::Open { connections, rate } => vec![Load::Open { connections, rate }],
         Mode::Broadcast { receivers } => vec![Load::Broadcast { receivers }],
         Mode::Connect { at_once } => vec![Load::Connect { at_once }],
@@ -164,11 +153,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     server::prepare(&plan.servers, &places)?;
 
     let machine = machine::describe();
-    let versions: Vec<String> = plan
-        .servers
-        .iter()
-        .map(|one| one.version(&places))
-        .collect();
+    let versions: Vec<String> = plan.servers.iter().map(|one| one.version(&places)).collect();
     println!("{machine}; {open_files} open files a process");
     println!("{}", versions.join("; "));
     match plan.cores {
@@ -185,10 +170,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if let Some(file) = &common.out {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let command = format!("cargo xtask bench {}", arguments.join(" "));
-        fs::write(
-            file,
-            report::page(&table, &machine, &versions, command.trim()),
-        )?;
+        fs::write(file, report::page(&table, &machine, &versions, command.trim()))?;
     }
     let failed = outcomes.iter().filter(|one| one.samples.is_err()).count();
     if failed > 0 {
@@ -200,11 +182,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 impl Common {
     fn plan(&self) -> Result<Plan> {
-        let (rounds, seconds, warm_up) = if self.quick {
-            (1, 1.0, 0.5)
-        } else {
-            (5, 4.0, 1.0)
-        };
+        let (rounds, seconds, warm_up) = if self.quick { (1, 1.0, 0.5) } else { (5, 4.0, 1.0) };
         let cores = if self.no_pin {
             None
         } else {
@@ -213,11 +191,7 @@ impl Common {
                 load: self.load_core.unwrap_or(found.load),
             })
         };
-        ensure!(
-            self.shards == 1 || cores.is_none(),
-            "--shards {} would share one core: add --no-pin",
-            self.shards
-        );
+        ensure!(self.shards == 1 || cores.is_none(), "--shards {} would share one core: add --no-pin", self.shards);
         Ok(Plan {
             servers: self.servers.clone(),
             rounds: self.rounds.unwrap_or(rounds).max(1),
@@ -244,15 +218,7 @@ mod tests {
 
     #[test]
     fn options_stand_before_or_after_the_mode() {
-        let cli = Cli::parse_from([
-            "bench",
-            "--quick",
-            "echo",
-            "-k",
-            "16",
-            "--servers",
-            "bun,ws",
-        ]);
+        let cli = Cli::parse_from(["bench", "--quick", "echo", "-k", "16", "--servers", "bun,ws"]);
         assert!(cli.common.quick);
         assert_eq!(cli.common.servers, [Kind::Bun, Kind::Ws]);
         assert!(matches!(cli.mode, Some(Mode::Echo { in_flight: 16, .. })));

@@ -15,12 +15,7 @@ impl Payload {
     /// A payload of `size` bytes, which is at least [`SMALLEST`].
     pub(crate) fn new(size: usize) -> Payload {
         let filler = b"the quick brown fox jumps over the lazy dog ";
-        let bytes = filler
-            .iter()
-            .copied()
-            .cycle()
-            .take(size.max(SMALLEST))
-            .collect();
+        let bytes = filler.iter().copied().cycle().take(size.max(SMALLEST)).collect();
         Payload { bytes }
     }
 
@@ -35,12 +30,7 @@ impl Payload {
     }
 
     /// Says what is wrong with `received`, which should be message `number` of `connection`.
-    pub(crate) fn check(
-        &mut self,
-        connection: u32,
-        number: u32,
-        received: &[u8],
-    ) -> Result<(), String> {
+    pub(crate) fn check(&mut self, connection: u32, number: u32, received: &[u8]) -> Result<(), String> {
         let expected = self.of(connection, number);
         if expected == received {
             return Ok(());
@@ -60,10 +50,7 @@ mod tests {
     #[test]
     fn a_payload_names_its_connection_and_number() {
         let mut payload = Payload::new(32);
-        assert_eq!(
-            payload.of(0x12, 0xabcdef),
-            b"0000001200abcdeffox jumps over t"
-        );
+        assert_eq!(payload.of(0x12, 0xabcdef), b"0000001200abcdeffox jumps over t");
         assert_eq!(payload.of(1, 2).len(), 32);
     }
 

@@ -7,15 +7,8 @@ use crate::server::Kind;
 use crate::suite::Outcome;
 
 /// The columns; all but the first two hold numbers.
-const COLUMNS: [&str; 7] = [
-    "load",
-    "server",
-    "median",
-    "beside Bun",
-    "lowest to highest",
-    "per second",
-    "p50, p99 (µs)",
-];
+const COLUMNS: [&str; 7] =
+    ["load", "server", "median", "beside Bun", "lowest to highest", "per second", "p50, p99 (µs)"];
 
 /// The table of a run, in Markdown that also reads well in a terminal.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
@@ -68,15 +61,7 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
         Err(error) => {
             let failed = format!("FAILED: {error:#}").replace(['|', '\n'], " ");
             let nothing = String::new;
-            return [
-                load,
-                server,
-                failed,
-                nothing(),
-                nothing(),
-                nothing(),
-                nothing(),
-            ];
+            return [load, server, failed, nothing(), nothing(), nothing(), nothing()];
         }
     };
     let all = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<f64>>();
@@ -86,10 +71,7 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
     let highest = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let latency = samples.iter().any(|sample| sample.latency.is_some());
     let percentile = |index: usize| {
-        let values: Vec<f64> = samples
-            .iter()
-            .filter_map(|sample| Some(sample.latency?[index]))
-            .collect();
+        let values: Vec<f64> = samples.iter().filter_map(|sample| Some(sample.latency?[index])).collect();
         median(&values).unwrap_or(f64::NAN)
     };
     [
@@ -98,22 +80,13 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
         format!("{figure:.2} {}", outcome.load.unit()),
         bun.map_or_else(String::new, |bun| format!("{:.2}", figure / bun)),
         format!("{lowest:.2} to {highest:.2}"),
-        format!(
-            "{:.0}",
-            median(&all(|sample| sample.per_second)).unwrap_or(f64::NAN)
-        ),
-        if latency {
-            format!("{:.0}, {:.0}", percentile(0), percentile(1))
-        } else {
-            String::new()
-        },
+        format!("{:.0}", median(&all(|sample| sample.per_second)).unwrap_or(f64::NAN)),
+        if latency { format!("{:.0}, {:.0}", percentile(0), percentile(1)) } else { String::new() },
     ]
 }
 
 fn bun_of(outcomes: &[Outcome], load: Load) -> Option<f64> {
-    let bun = outcomes
-        .iter()
-        .find(|outcome| outcome.load == load && outcome.server == Kind::Bun)?;
+    let bun = outcomes.iter().find(|outcome| outcome.load == load && outcome.server == Kind::Bun)?;
     let samples = bun.samples.as_ref().ok()?;
     median(&samples.iter().map(|one| one.figure).collect::<Vec<f64>>())
 }
@@ -135,22 +108,8 @@ mod tests {
     use super::*;
 
     fn outcome(server: Kind, figures: &[f64]) -> Outcome {
-        let samples = figures
-            .iter()
-            .map(|&figure| Sample {
-                figure,
-                per_second: 1000.0,
-                latency: None,
-            })
-            .collect();
-        Outcome {
-            load: Load::Echo {
-                connections: 100,
-                in_flight: 1,
-            },
-            server,
-            samples: Ok(samples),
-        }
+        let samples = figures.iter().map(|&figure| Sample { figure, per_second: 1000.0, latency: None }).collect();
+        Outcome { load: Load::Echo { connections: 100, in_flight: 1 }, server, samples: Ok(samples) }
     }
 
     #[test]
@@ -162,10 +121,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_medians_and_their_ratio_to_buns() {
-        let text = table(&[
-            outcome(Kind::Bun, &[8.0, 7.0, 100.0]),
-            outcome(Kind::Moonwire, &[9.0, 10.0, 8.0]),
-        ]);
+        let text = table(&[outcome(Kind::Bun, &[8.0, 7.0, 100.0]), outcome(Kind::Moonwire, &[9.0, 10.0, 8.0])]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[2].contains("8.00 µs CPU per message"), "{text}");
@@ -173,10 +129,7 @@ mod tests {
         assert!(lines[3].contains(" 1.12 "), "{text}");
         assert!(lines[3].contains("8.00 to 10.00"), "{text}");
         let width = lines[0].chars().count();
-        assert!(
-            lines.iter().all(|line| line.chars().count() == width),
-            "{text}"
-        );
+        assert!(lines.iter().all(|line| line.chars().count() == width), "{text}");
     }
 
     #[test]
@@ -184,9 +137,6 @@ mod tests {
         let mut failed = outcome(Kind::Ws, &[]);
         failed.samples = Err(anyhow::anyhow!("wrong message on connection 3"));
         let text = table(&[failed]);
-        assert!(
-            text.contains("FAILED: wrong message on connection 3"),
-            "{text}"
-        );
+        assert!(text.contains("FAILED: wrong message on connection 3"), "{text}");
     }
 }

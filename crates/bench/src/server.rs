@@ -50,9 +50,7 @@ impl Places {
         let root = here
             .ancestors()
             .find(|folder| folder.join("crates/bench/rivals").is_dir())
-            .context(
-                "run this inside the repository: crates/bench/rivals is not above this folder",
-            )?
+            .context("run this inside the repository: crates/bench/rivals is not above this folder")?
             .to_path_buf();
         let work = root.join("target/bench");
         fs::create_dir_all(&work)?;
@@ -98,10 +96,7 @@ impl Kind {
             }
             Kind::Ws => {
                 let mut command = Command::new("node");
-                command
-                    .arg(rivals.join("ws.js"))
-                    .arg(mode)
-                    .env("NODE_PATH", places.work.join("node_modules"));
+                command.arg(rivals.join("ws.js")).arg(mode).env("NODE_PATH", places.work.join("node_modules"));
                 command
             }
             Kind::Floor => {
@@ -116,10 +111,7 @@ impl Kind {
     pub(crate) fn version(self, places: &Places) -> String {
         let (mut command, prefix) = match self {
             Kind::Moonwire => (Command::new(moonwire(places)), ""),
-            Kind::Bun => (
-                Command::new(places.work.join("node_modules/.bin/bun")),
-                "Bun ",
-            ),
+            Kind::Bun => (Command::new(places.work.join("node_modules/.bin/bun")), "Bun "),
             Kind::Ws => (Command::new("node"), "Node "),
             Kind::Floor => return "floor: crates/bench/src/floor.rs".to_owned(),
         };
@@ -172,12 +164,7 @@ pub(crate) fn prepare(kinds: &[Kind], places: &Places) -> Result<()> {
 
 impl Server {
     /// Starts one and waits until it accepts. It inherits the core of the calling thread.
-    pub(crate) fn start(
-        kind: Kind,
-        answer: Answer,
-        places: &Places,
-        shards: usize,
-    ) -> Result<Server> {
+    pub(crate) fn start(kind: Kind, answer: Answer, places: &Places, shards: usize) -> Result<Server> {
         let log = places.work.join(format!("{}.log", kind.name()));
         let child = kind
             .command(answer, places, shards)?
@@ -186,10 +173,7 @@ impl Server {
             .stderr(File::create(&log)?)
             .spawn()
             .with_context(|| format!("cannot start {}", kind.name()))?;
-        let mut server = Server {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
+        let mut server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         match server.wait_until_ready() {
             Ok(address) => server.address = address,
             Err(error) => {
@@ -205,10 +189,7 @@ impl Server {
     }
 
     pub(crate) fn target(&self) -> Target {
-        Target {
-            address: self.address,
-            pid: self.child.id(),
-        }
+        Target { address: self.address, pid: self.child.id() }
     }
 
     fn wait_until_ready(&mut self) -> Result<SocketAddr> {
@@ -222,9 +203,7 @@ impl Server {
         });
         let mut address = None;
         loop {
-            let line = received
-                .recv_timeout(START)
-                .context("it ended, or was not ready in 20 seconds")?;
+            let line = received.recv_timeout(START).context("it ended, or was not ready in 20 seconds")?;
             address = address.or_else(|| listening_address(&line));
             if line == "ready" {
                 return address.context("it was ready, but printed no address");
@@ -268,14 +247,8 @@ mod tests {
     #[test]
     fn the_address_is_the_services_and_not_the_admin_pages() {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 41_234)));
-        assert_eq!(
-            listening_address("app:gateway listening on http://127.0.0.1:41234"),
-            address
-        );
-        assert_eq!(
-            listening_address("admin listening on http://127.0.0.1:9090"),
-            None
-        );
+        assert_eq!(listening_address("app:gateway listening on http://127.0.0.1:41234"), address);
+        assert_eq!(listening_address("admin listening on http://127.0.0.1:9090"), None);
         assert_eq!(listening_address("ready"), None);
     }
 

@@ -26,10 +26,7 @@ pub(crate) struct Outcome {
 
 /// Runs the loads of `bench all`, from one table.
 pub(crate) fn all(quick: bool) -> Vec<Load> {
-    let echo = |connections, in_flight| Load::Echo {
-        connections,
-        in_flight,
-    };
+    let echo = |connections, in_flight| Load::Echo { connections, in_flight };
     if quick {
         return vec![
             echo(100, 1),
@@ -46,13 +43,8 @@ pub(crate) fn all(quick: bool) -> Vec<Load> {
         Load::Broadcast { receivers: 1_000 },
         Load::Broadcast { receivers: 9_000 },
         Load::Connect { at_once: 16 },
-        Load::Open {
-            connections: 100,
-            rate: None,
-        },
-        Load::Idle {
-            connections: 15_000,
-        },
+        Load::Open { connections: 100, rate: None },
+        Load::Idle { connections: 15_000 },
     ]
 }
 
@@ -68,11 +60,7 @@ pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcom
     let fresh = matches!(load, Load::Idle { .. });
     let mut entrants = Vec::new();
     for &server in &plan.servers {
-        let running = if fresh {
-            None
-        } else {
-            Some(start(server, answer, plan, places)?)
-        };
+        let running = if fresh { None } else { Some(start(server, answer, plan, places)?) };
         entrants.push((server, running, Ok(Vec::new())));
     }
     for round in 0..plan.rounds {
@@ -83,18 +71,12 @@ pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcom
             let Ok(found) = samples else { continue };
             let outcome = match running {
                 Some(running) => load.run(running.target(), plan.span),
-                None => start(*server, answer, plan, places)
-                    .and_then(|running| load.run(running.target(), plan.span)),
+                None => start(*server, answer, plan, places).and_then(|running| load.run(running.target(), plan.span)),
             };
             let name = server.name();
             match outcome {
                 Ok(sample) => {
-                    eprintln!(
-                        "  round {} {name}: {:.2} {}",
-                        round + 1,
-                        sample.figure,
-                        load.unit()
-                    );
+                    eprintln!("  round {} {name}: {:.2} {}", round + 1, sample.figure, load.unit());
                     found.push(sample);
                 }
                 Err(error) => {
@@ -104,14 +86,7 @@ pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcom
             }
         }
     }
-    Ok(entrants
-        .into_iter()
-        .map(|(server, _, samples)| Outcome {
-            load,
-            server,
-            samples,
-        })
-        .collect())
+    Ok(entrants.into_iter().map(|(server, _, samples)| Outcome { load, server, samples }).collect())
 }
 
 /// Starts a server on its core, and leaves this thread on the core of the load.
@@ -128,23 +103,13 @@ fn start(server: Kind, answer: Answer, plan: &Plan, places: &Places) -> Result<S
 
 /// An open loop without a rate gets half of what Bun does when it is asked as fast as it can.
 fn with_rate(load: Load, plan: &Plan, places: &Places) -> Result<Load> {
-    let Load::Open {
-        connections,
-        rate: None,
-    } = load
-    else {
+    let Load::Open { connections, rate: None } = load else {
         return Ok(load);
     };
     eprintln!("half of Bun's highest rate: measuring it");
     let bun = start(Kind::Bun, Answer::Echo, plan, places)
         .context("an open loop without --rate asks Bun for its highest rate")?;
-    let closed = Load::Echo {
-        connections,
-        in_flight: 1,
-    };
+    let closed = Load::Echo { connections, in_flight: 1 };
     let highest = closed.run(bun.target(), plan.span)?.per_second;
-    Ok(Load::Open {
-        connections,
-        rate: Some((highest / 2.0).round()),
-    })
+    Ok(Load::Open { connections, rate: Some((highest / 2.0).round()) })
 }

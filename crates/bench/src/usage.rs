@@ -13,8 +13,8 @@ const TICKS: u64 = 100;
 /// `schedstat` counts nanoseconds; where the kernel does not keep it, the ticks of `stat` must do.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     let mut total = 0;
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .with_context(|| format!("the server (process {pid}) is gone"))?;
+    let threads =
+        fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("the server (process {pid}) is gone"))?;
     for thread in threads {
         // A thread may end between the listing and the reading; then it has nothing to add.
         let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else {
@@ -62,14 +62,10 @@ mod tests {
 
     #[test]
     fn the_three_files_of_proc_are_read_as_the_kernel_writes_them() {
-        assert_eq!(
-            nanoseconds_of_schedstat("566488621 192483 16\n"),
-            Some(566_488_621)
-        );
+        assert_eq!(nanoseconds_of_schedstat("566488621 192483 16\n"), Some(566_488_621));
         let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 56 7 0 0 20 0 1 0 100 0";
         assert_eq!(ticks_of_stat(stat), Some(63));
-        let rollup =
-            "55d6-7ffc ---p 00000000 00:00 0 [rollup]\nRss:               13660 kB\nPss: 1 kB\n";
+        let rollup = "55d6-7ffc ---p 00000000 00:00 0 [rollup]\nRss:               13660 kB\nPss: 1 kB\n";
         assert_eq!(resident_of_rollup(rollup), Some(13_660 * 1024));
     }
 

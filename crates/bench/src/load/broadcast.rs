@@ -31,23 +31,15 @@ pub(super) fn run(target: Target, span: Span, receivers: usize) -> Result<Sample
         let mut missing = receivers;
         while missing > 0 {
             poller.wait(Some(Duration::from_secs(5)))?;
-            ensure!(
-                poller.token(0).is_some(),
-                "{missing} of {receivers} receivers did not get message {number}"
-            );
+            ensure!(poller.token(0).is_some(), "{missing} of {receivers} receivers did not get message {number}");
             let mut event = 0;
             while let Some(index) = poller.token(event) {
                 event += 1;
                 connections[index].flush()?;
                 let heard = &mut heard[index];
                 let peer = connections[index].receive(&mut buffer, |message| {
-                    ensure!(
-                        *heard == number,
-                        "receiver {index} got message {number} twice"
-                    );
-                    payload
-                        .check(SPEAKER as u32, number, message)
-                        .map_err(anyhow::Error::msg)?;
+                    ensure!(*heard == number, "receiver {index} got message {number} twice");
+                    payload.check(SPEAKER as u32, number, message).map_err(anyhow::Error::msg)?;
                     *heard = number.wrapping_add(1);
                     missing -= 1;
                     Ok(())

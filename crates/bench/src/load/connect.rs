@@ -56,12 +56,7 @@ pub(super) fn run(target: Target, span: Span, at_once: usize) -> Result<Sample> 
     }
 }
 
-fn expect_echo(
-    connection: &mut Connection,
-    index: u32,
-    payload: &mut Payload,
-    buffer: &mut [u8],
-) -> Result<()> {
+fn expect_echo(connection: &mut Connection, index: u32, payload: &mut Payload, buffer: &mut [u8]) -> Result<()> {
     let start = Instant::now();
     let mut came = false;
     while !came {
@@ -69,10 +64,7 @@ fn expect_echo(
             came = true;
             payload.check(index, 0, message).map_err(anyhow::Error::msg)
         })?;
-        ensure!(
-            came || peer == Peer::Open,
-            "closed instead of an echo on connection {index}"
-        );
+        ensure!(came || peer == Peer::Open, "closed instead of an echo on connection {index}");
         ensure!(start.elapsed() < PATIENCE, "no echo on connection {index}");
     }
     Ok(())

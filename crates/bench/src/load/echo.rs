@@ -17,20 +17,11 @@ struct Client {
     echoed: u32,
 }
 
-pub(super) fn run(
-    target: Target,
-    span: Span,
-    connections: usize,
-    in_flight: usize,
-) -> Result<Sample> {
+pub(super) fn run(target: Target, span: Span, connections: usize, in_flight: usize) -> Result<Sample> {
     let mut poller = Poller::new()?;
     let mut clients: Vec<Client> = open_all(target, connections, &poller)?
         .into_iter()
-        .map(|connection| Client {
-            connection,
-            sent: 0,
-            echoed: 0,
-        })
+        .map(|connection| Client { connection, sent: 0, echoed: 0 })
         .collect();
     let mut payload = Payload::new(span.payload);
     let mut buffer = vec![0; 256 * 1024];
@@ -53,9 +44,7 @@ pub(super) fn run(
             let expected = client.echoed;
             let peer = client.connection.receive(&mut buffer, |message| {
                 let number = expected.wrapping_add(came as u32);
-                payload
-                    .check(index as u32, number, message)
-                    .map_err(anyhow::Error::msg)?;
+                payload.check(index as u32, number, message).map_err(anyhow::Error::msg)?;
                 came += 1;
                 Ok(())
             })?;
@@ -76,13 +65,7 @@ pub(super) fn run(
 
 impl Client {
     /// Sends the next `count` messages with one write.
-    fn send(
-        &mut self,
-        index: usize,
-        count: usize,
-        payload: &mut Payload,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
+    fn send(&mut self, index: usize, count: usize, payload: &mut Payload, out: &mut Vec<u8>) -> Result<()> {
         if count == 0 {
             return Ok(());
         }

@@ -40,10 +40,7 @@ fn settled(target: Target) -> Result<u64> {
     for _ in 0..50 {
         thread::sleep(Duration::from_millis(200));
         let now = usage::resident(target.pid)?;
-        if last
-            .iter()
-            .all(|&earlier| now.abs_diff(earlier) < now / 200)
-        {
+        if last.iter().all(|&earlier| now.abs_diff(earlier) < now / 200) {
             return Ok(now);
         }
         last = [last[1], now];

@@ -34,11 +34,7 @@ pub(super) fn run(target: Target, span: Span, connections: usize, rate: f64) -> 
     let mut poller = Poller::new()?;
     let mut clients: Vec<Client> = open_all(target, connections, &poller)?
         .into_iter()
-        .map(|connection| Client {
-            connection,
-            sent: 0,
-            due: VecDeque::new(),
-        })
+        .map(|connection| Client { connection, sent: 0, due: VecDeque::new() })
         .collect();
     let mut payload = Payload::new(span.payload);
     let mut buffer = vec![0; 256 * 1024];
@@ -72,17 +68,11 @@ pub(super) fn run(target: Target, span: Span, connections: usize, rate: f64) -> 
         let mut event = 0;
         while let Some(index) = poller.token(event) {
             event += 1;
-            let Client {
-                connection,
-                sent,
-                due,
-            } = &mut clients[index];
+            let Client { connection, sent, due } = &mut clients[index];
             connection.flush()?;
             let peer = connection.receive(&mut buffer, |message| {
                 let number = sent.wrapping_sub(due.len() as u32);
-                payload
-                    .check(index as u32, number, message)
-                    .map_err(anyhow::Error::msg)?;
+                payload.check(index as u32, number, message).map_err(anyhow::Error::msg)?;
                 // A message is due exactly once, and the check has just refused any other.
                 if let Some((due, true)) = due.pop_front() {
                     latencies.saturating_record(microseconds(due, Instant::now()));
@@ -98,27 +88,16 @@ pub(super) fn run(target: Target, span: Span, connections: usize, rate: f64) -> 
         } else if echoes == sent {
             break;
         } else {
-            ensure!(
-                stopped.elapsed() < PATIENCE,
-                "{} of {sent} messages never came back",
-                sent - echoes
-            );
+            ensure!(stopped.elapsed() < PATIENCE, "{} of {sent} messages never came back", sent - echoes);
         }
     }
     let late = Duration::from_micros(lateness.value_at_quantile(0.999));
-    ensure!(
-        late < LATEST,
-        "the generator itself was {late:?} late at p99.9: the figures would not be the server's"
-    );
+    ensure!(late < LATEST, "the generator itself was {late:?} late at p99.9: the figures would not be the server's");
     for client in clients {
         client.connection.cut();
     }
     let at = |quantile| latencies.value_at_quantile(quantile) as f64;
-    Ok(Sample {
-        figure: at(0.999),
-        latency: Some([at(0.5), at(0.99)]),
-        ..found.unwrap_or_default()
-    })
+    Ok(Sample { figure: at(0.999), latency: Some([at(0.5), at(0.99)]), ..found.unwrap_or_default() })
 }
 
 /// When message `number` of the whole run is due.

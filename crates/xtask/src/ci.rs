@@ -1,0 +1,141 @@
+//! `cargo xtask ci`: the steps, in one list, and what is printed about them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::shell::Shell;
+use crate::tree::Tree;
+use crate::{e2e, install, tidy};
+
+/// One thing that must hold, or must be there for the next ones.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Shell) -> Result<()>,
+}
+
+/// All steps in their order: what is quick and fails often comes first.
+const STEPS: [Step; 9] = [
+    Step { name: "fmt", what: "the Rust code is formatted", run: |shell| shell.cargo(&["fmt", "--all", "--check"]) },
+    Step {
+        name: "tidy",
+        what: "the rules of the source tree hold (cargo xtask tidy --list)",
+        run: |shell| {
+            ensure!(tidy::run(&Tree::read(shell.root())?), "the tree is not tidy");
+            Ok(())
+        },
+    },
+    Step {
+        name: "clippy",
+        what: "no warning in any crate, test or example",
+        run: |shell| shell.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Step { name: "test", what: "the tests of all crates, Luau programs among them", run: test },
+    Step {
+        name: "doc-test",
+        what: "the examples in the crates' documentation",
+        run: |shell| shell.cargo(&["test", "--workspace", "--doc"]),
+    },
+    Step { name: "build", what: "the server that the end-to-end tests drive", run: e2e::build },
+    Step { name: "python", what: "target/venv holds what tests/e2e/requirements.txt asks for", run: install::python },
+    Step { name: "browser", what: "Chromium is there, or is installed with apt-get", run: install::browser },
+    Step {
+        name: "e2e",
+        what: "the end-to-end tests, over real sockets and in a browser",
+        run: |shell| e2e::test(shell, &[]),
+    },
+];
+
+/// Prints the steps.
+pub(crate) fn list() {
+    for step in &STEPS {
+        println!("{:10} {}", step.name, step.what);
+    }
+}
+
+/// Runs all steps, or those of `only`, until one fails; says whether all held.
+pub(crate) fn run(shell: &Shell, only: &[String]) -> Result<bool> {
+    let steps = chosen(only)?;
+    let start = Instant::now();
+    let mut rows = Vec::new();
+    let mut failure = None;
+    for (position, step) in steps.iter().enumerate() {
+        println!("\n=== {}/{} {}: {}", position + 1, steps.len(), step.name, step.what);
+        let began = Instant::now();
+        let result = (step.run)(shell);
+        rows.push((step.name, began.elapsed(), result.is_ok()));
+        if let Err(error) = result {
+            failure = Some((step.name, error));
+            break;
+        }
+    }
+    println!("\n{}", summary(&rows, start.elapsed()));
+    if let Some((name, error)) = &failure {
+        println!("FAILED at {name}: {error:#} (again: cargo xtask ci --only {name})");
+    }
+    let mut counts = shell.counts();
+    if failure.is_some() {
+        // A step that failed without a test's failure must not end in "0 failed".
+        counts.failed = counts.failed.max(1);
+    }
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    Ok(failure.is_none())
+}
+
+/// nextest where it is installed: it runs the tests of all crates side by side.
+fn test(shell: &Shell) -> Result<()> {
+    if shell.has("cargo", &["nextest"]) {
+        shell.cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        shell.cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+    }
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
+    for name in only {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+            bail!("no step is called {name:?}; there are {}", names.join(", "));
+        }
+    }
+    let wanted = |step: &&Step| only.is_empty() || only.iter().any(|name| name == step.name);
+    Ok(STEPS.iter().filter(wanted).collect())
+}
+
+fn summary(rows: &[(&str, Duration, bool)], total: Duration) -> String {
+    let mut text = String::new();
+    for (name, took, held) in rows {
+        let verdict = if *held { "ok" } else { "FAILED" };
+        text.push_str(&format!("{name:10} {:>7.1} s  {verdict}\n", took.as_secs_f64()));
+    }
+    text.push_str(&format!("{:10} {:>7.1} s\n", "all", total.as_secs_f64()));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_step_is_named_together_with_those_that_exist() {
+        let error = chosen(&["clipy".to_owned()]).err().unwrap().to_string();
+        assert!(error.contains("\"clipy\"") && error.contains("clippy"), "{error}");
+    }
+
+    #[test]
+    fn the_chosen_steps_keep_the_order_of_the_list() {
+        let steps = chosen(&["e2e".to_owned(), "fmt".to_owned()]).unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        assert_eq!(names, ["fmt", "e2e"]);
+        assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
+    }
+
+    #[test]
+    fn the_summary_shows_each_step_with_its_time() {
+        let rows = [("fmt", Duration::from_millis(1_500), true), ("tidy", Duration::from_millis(90), false)];
+        let text = summary(&rows, Duration::from_secs(2));
+        assert!(text.contains("fmt            1.5 s  ok\n"), "{text}");
+        assert!(text.contains("tidy           0.1 s  FAILED\n"), "{text}");
+    }
+}

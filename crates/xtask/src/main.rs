@@ -1,0 +1,143 @@
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `e2e`, `bench`.
+//!
+//! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
+//! product is linked here: chores must build in seconds and when the product does not.
+
+mod ci;
+mod tidy;
+
+mod e2e;
+mod install;
+
+mod shell;
+
+mod counts;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use shell::Shell;
+use tree::Tree;
+
+/// The chores of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that must hold before a change is done; installs what it needs.
+    Ci {
+        /// Only this step (may be given several times); --list names them
+        #[arg(long, value_name = "STEP")]
+        only: Vec<String>,
+        /// Name the steps and do nothing
+        #[arg(long)]
+        list: bool,
+    },
+    /// The rules of the source tree: arrows between crates, file sizes, links, excerpts …
+    Tidy {
+        /// Name the rules and do nothing
+        #[arg(long)]
+        list: bool,
+    },
+    /// Build the server and run the end-to-end tests; arguments go to pytest.
+    ///
+    /// For example `cargo xtask e2e -k transfer -x`.
+    #[command(disable_help_flag = true)]
+    E2e {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        pytest: Vec<String>,
+    },
+    /// Build for speed and measure beside the rivals; `cargo xtask bench --help` is the load program's.
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Ci { list: true, .. } => {
+            ci::list();
+            Ok(true)
+        }
+        Chore::Ci { only, .. } => ci::run(&Shell::new(root()), &only),
+        Chore::Tidy { list: true } => {
+            tidy::list();
+            Ok(true)
+        }
+        Chore::Tidy { list: false } => Tree::read(&root()).map(|tree| tidy::run(&tree)),
+        Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
+        Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn e2e(shell: &Shell, pytest: &[String]) -> Result<bool> {
+    install::python(shell)?;
+    e2e::build(shell)?;
+    e2e::test(shell, pytest)?;
+    Ok(true)
+}
+
+fn bench(shell: &Shell, arguments: &[String]) -> Result<bool> {
+    // Help and a run without our own server need no server.
+    let asks_help = arguments.iter().any(|one| one == "--help" || one == "-h");
+    let servers = arguments.iter().position(|one| one == "--servers");
+    let ours = servers.is_none_or(|position| {
+        let names = arguments.get(position + 1);
+        names.is_some_and(|names| names.contains("moonwire"))
+    });
+    let mut packages = vec!["build", "--release", "-p", "bench"];
+    if ours && !asks_help {
+        packages.extend(["-p", "moonwire"]);
+    }
+    shell.cargo(&packages)?;
+    let program = shell.root().join("target/release/bench");
+    shell.run(&program.to_string_lossy(), arguments)?;
+    Ok(true)
+}
+
+/// The repository: two folders above this crate, wherever cargo was called.
+fn root() -> PathBuf {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+    let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let root = manifest.ancestors().nth(2).unwrap_or(Path::new("."));
+    root.to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pytest_gets_its_arguments_as_they_stand() {
+        let cli = Cli::parse_from(["xtask", "e2e", "-k", "transfer", "--maxfail=1", "-h"]);
+        let Chore::E2e { pytest } = cli.chore else {
+            panic!("not e2e");
+        };
+        assert_eq!(pytest, ["-k", "transfer", "--maxfail=1", "-h"]);
+    }
+}
