@@ -1,4 +1,6 @@
 //! gateway
 
 pub mod relay;
+pub mod router;
+pub mod static_files;
 pub mod websocket;

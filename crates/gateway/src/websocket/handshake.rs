@@ -3,19 +3,20 @@
 //! Two questions, in this order: is it an attempt at all ([`is_attempt`]; if not, it is a request like any
 //! other), and if so, is it a right one ([`check`]). A refused one never reaches a handler.
 
-use super::origin::{self, Asking, Origin, Pattern};
+use super::origin::{self, Asking};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
+use manifest::{Origin, OriginPattern};
 use sha1::{Digest, Sha1};
 
 /// What a router asks of those who want to connect.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// Who may connect besides the same origin.
-    pub origins: Vec<Pattern>,
+    pub origins: Vec<OriginPattern>,
     /// The subprotocols that are spoken here, in order of preference.
     pub subprotocols: Vec<String>,
 }
@@ -261,7 +262,8 @@ mod tests {
 
     #[test]
     fn what_may_come_in_several_headers_or_in_any_case_is_accepted_so() {
-        let table: [(&[&str], &[(&'static str, &str)]); 5] = [
+        type Case<'a> = (&'a [&'a str], &'a [(&'static str, &'a str)]);
+        let table: [Case; 5] = [
             (&["connection"], &[("connection", "keep-alive, UPGRADE")]),
             (&["connection"], &[("connection", "keep-alive"), ("connection", "upgrade")]),
             (&[], &[("sec-websocket-extensions", "permessage-deflate"), ("sec-websocket-extensions", "x-other")]),

@@ -2,24 +2,11 @@
 //!
 //! A browser lets any page open a WebSocket to anywhere and sends the user's cookies along; the `Origin`
 //! header is all that tells a foreign page apart, and only browsers must be believed: whoever is no browser
-//! can write any header. CORS has no say here.
+//! can write any header. CORS has no say here. What an origin is and how a pattern matches one, `manifest`
+//! knows; here are the header, this server's own origin, and the rule.
 
 use http::HeaderMap;
-use std::fmt;
-use std::net::Ipv6Addr;
-
-/// Scheme, host and port, normalised: two origins are the same exactly if they are equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// In lower case.
-    pub scheme: String,
-    /// In lower case; an IPv6 address in brackets and in its canonical form. A trailing dot stays, since
-    /// to a browser `example.com.` is another host than `example.com`.
-    pub host: String,
-    /// The port, also where the default of the scheme was left out. `None` for a scheme without a default,
-    /// such as that of a browser's extension.
-    pub port: Option<u16>,
-}
+use manifest::{Origin, OriginPattern};
 
 /// Who asks, according to the `Origin` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,62 +19,12 @@ pub enum Asking {
     Page(Origin),
 }
 
-/// What the router's option allows beside the same origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// `*`: every origin, `null` too.
-    Any,
-    /// This origin and no other.
-    Exact(Origin),
-    /// `https://*.example.com`: every host with one or more labels before `.example.com`.
-    Below {
-        /// The scheme, in lower case.
-        scheme: String,
-        /// What the host ends with, in lower case and with its leading dot: `.example.com`.
-        suffix: String,
-        /// The port, as in [`Origin::port`].
-        port: Option<u16>,
-    },
-}
-
-/// A text that is no origin.
+/// An `Origin` header that holds no origin, or two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-impl Origin {
-    /// An origin from its parts, as they stand in a URL.
-    pub fn new(scheme: &str, host: &str, port: Option<u16>) -> Result<Self, Malformed> {
-        let scheme = parse_scheme(scheme)?;
-        let port = port.or_else(|| default_port(&scheme));
-        Ok(Origin { scheme, host: parse_host(host)?, port })
-    }
-
-    /// Reads `scheme://host` or `scheme://host:port` (RFC 6454 section 6.1) and nothing that is more or less:
-    /// no path, not even a slash, no user, no list.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let (scheme, authority) = text.split_once("://").ok_or(Malformed)?;
-        Self::with_authority(scheme, authority)
-    }
-
-    /// An origin from a scheme and `host` or `host:port`, as in a `Host` header.
-    pub fn with_authority(scheme: &str, authority: &str) -> Result<Self, Malformed> {
-        let (host, port) = split_port(authority)?;
-        Self::new(scheme, host, port)
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.host)?;
-        match self.port {
-            Some(port) if Some(port) != default_port(&self.scheme) => write!(f, ":{port}"),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Asking {
-    /// Reads the `Origin` header. More than one is as good as a wrong one.
+    /// Reads the `Origin` header.
     pub fn of(headers: &HeaderMap) -> Result<Self, Malformed> {
         let mut values = headers.get_all(http::header::ORIGIN).iter();
         let Some(value) = values.next() else { return Ok(Asking::Nobody) };
@@ -96,23 +33,7 @@ impl Asking {
         }
         match value.to_str().map_err(|_| Malformed)? {
             "null" => Ok(Asking::Null),
-            text => Origin::parse(text).map(Asking::Page),
-        }
-    }
-}
-
-impl Pattern {
-    /// Whether this pattern lets the page in.
-    pub fn matches(&self, origin: &Origin) -> bool {
-        match self {
-            Pattern::Any => true,
-            Pattern::Exact(allowed) => allowed == origin,
-            // The host of an origin has no empty label, so what stands before the suffix is one or more.
-            Pattern::Below { scheme, suffix, port } => {
-                *scheme == origin.scheme
-                    && *port == origin.port
-                    && origin.host.strip_suffix(suffix.as_str()).is_some_and(|labels| !labels.is_empty())
-            }
+            text => Origin::parse(text).map(Asking::Page).map_err(|_| Malformed),
         }
     }
 }
@@ -121,11 +42,12 @@ impl Pattern {
 ///
 /// `served` is what the client asked for as it sees it ([`served`]); `None` if that is unknown, and then
 /// nothing is of the same origin.
-pub fn is_allowed(asking: &Asking, served: Option<&Origin>, patterns: &[Pattern]) -> bool {
+pub fn is_allowed(asking: &Asking, served: Option<&Origin>, patterns: &[OriginPattern]) -> bool {
+    let any = |origin| patterns.iter().any(|pattern| pattern.allows(origin));
     match asking {
         Asking::Nobody => true,
-        Asking::Null => patterns.contains(&Pattern::Any),
-        Asking::Page(origin) => served == Some(origin) || patterns.iter().any(|pattern| pattern.matches(origin)),
+        Asking::Null => any(None),
+        Asking::Page(origin) => served == Some(origin) || any(Some(origin)),
     }
 }
 
@@ -138,81 +60,36 @@ pub fn is_allowed(asking: &Asking, served: Option<&Origin>, patterns: &[Pattern]
 /// and anyone else may leave out the `Origin`.
 pub fn served(scheme: &str, authority: Option<&str>, headers: &HeaderMap, trusted_proxy: bool) -> Option<Origin> {
     if !trusted_proxy {
-        return Origin::with_authority(scheme, authority?).ok();
+        return Origin::parse(&format!("{scheme}://{}", authority?)).ok();
     }
     let seen_host = forwarded(headers, "host").or_else(|| first(headers, "x-forwarded-host"));
     let seen_scheme = forwarded(headers, "proto").or_else(|| first(headers, "x-forwarded-proto"));
-    let scheme = seen_scheme.as_deref().unwrap_or(scheme);
-    let mut origin = Origin::with_authority(scheme, seen_host.as_deref().or(authority)?).ok()?;
-    if let Some(port) = first(headers, "x-forwarded-port").and_then(|port| port.parse().ok())
-        && origin.port == default_port(&origin.scheme)
-    {
-        origin.port = Some(port);
-    }
-    Some(origin)
+    let (scheme, host) = (seen_scheme.unwrap_or(scheme), seen_host.or(authority)?);
+    // Proxies that report the port apart leave it out of the host.
+    let port = first(headers, "x-forwarded-port").filter(|_| !has_port(host));
+    let colon = if port.is_some() { ":" } else { "" };
+    Origin::parse(&format!("{scheme}://{host}{colon}{}", port.unwrap_or_default())).ok()
 }
 
 /// The first element of a header that is a list.
-fn first(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?;
-    let element = value.split(',').next()?.trim();
-    (!element.is_empty()).then(|| element.to_owned())
+fn first<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let element = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
+    (!element.is_empty()).then_some(element)
 }
 
-/// A parameter in the first element of `Forwarded`.
-fn forwarded(headers: &HeaderMap, name: &str) -> Option<String> {
-    // A quoted value may not hold a comma or a semicolon in the two parameters that are asked for here.
-    let element = first(headers, "forwarded")?;
-    let pair = element.split(';').find_map(|pair| {
+/// A parameter in the first element of `Forwarded`. The two that are asked for here have no comma and no
+/// semicolon in their values, not even in quotes.
+fn forwarded<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let value = first(headers, "forwarded")?.split(';').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
     });
-    pair.filter(|value| !value.is_empty())
+    value.filter(|value| !value.is_empty())
 }
 
-/// Splits `host:port`, where the host may be an IPv6 address in brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), Malformed> {
-    let host_end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']').ok_or(Malformed)? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at(host_end);
-    if port.is_empty() {
-        return Ok((host, None));
-    }
-    let digits = port.strip_prefix(':').ok_or(Malformed)?;
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Malformed); // `parse` below would let a plus sign pass.
-    }
-    digits.parse().map(|port| (host, Some(port))).map_err(|_| Malformed)
-}
-
-fn parse_scheme(scheme: &str) -> Result<String, Malformed> {
-    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    if begins && scheme.bytes().all(valid) { Ok(scheme.to_ascii_lowercase()) } else { Err(Malformed) }
-}
-
-/// A name, an IPv4 address, or an IPv6 address in brackets.
-fn parse_host(host: &str) -> Result<String, Malformed> {
-    if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inside.parse::<Ipv6Addr>().map(|address| format!("[{address}]")).map_err(|_| Malformed);
-    }
-    let labels = host.strip_suffix('.').unwrap_or(host);
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if labels.split('.').all(|label| !label.is_empty() && label.bytes().all(valid)) {
-        Ok(host.to_ascii_lowercase())
-    } else {
-        Err(Malformed)
-    }
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
-        _ => None,
-    }
+/// Whether a port stands behind the host, which may be an IPv6 address in brackets.
+fn has_port(authority: &str) -> bool {
+    authority.rsplit(']').next().is_some_and(|end| end.contains(':'))
 }
 
 #[cfg(test)]
@@ -228,7 +105,7 @@ mod tests {
     }
 
     /// Whether a page of `origin` may connect to `https://app.example.com` under these patterns.
-    fn allowed(origin: &str, patterns: &[Pattern]) -> bool {
+    fn allowed(origin: &str, patterns: &[OriginPattern]) -> bool {
         let served = Origin::parse("https://app.example.com").expect("an origin");
         match Asking::of(&headers(&[("origin", origin)])) {
             Ok(asking) => is_allowed(&asking, Some(&served), patterns),
@@ -236,12 +113,8 @@ mod tests {
         }
     }
 
-    fn exact(text: &str) -> Pattern {
-        Pattern::Exact(Origin::parse(text).expect("an origin"))
-    }
-
-    fn below(suffix: &str) -> Pattern {
-        Pattern::Below { scheme: "https".into(), suffix: suffix.into(), port: Some(443) }
+    fn pattern(text: &str) -> OriginPattern {
+        OriginPattern::parse(text).expect("a pattern")
     }
 
     #[test]
@@ -300,7 +173,7 @@ mod tests {
             "Null",
             "*",
         ] {
-            assert!(!allowed(text, &[Pattern::Any]), "{text}");
+            assert!(!allowed(text, &[OriginPattern::Any]), "{text}");
         }
     }
 
@@ -318,13 +191,13 @@ mod tests {
 
     #[test]
     fn null_is_let_in_by_a_lone_star_alone() {
-        assert!(allowed("null", &[Pattern::Any]));
-        assert!(!allowed("null", &[below(".example.com"), exact("https://app.example.com")]));
+        assert!(allowed("null", &[OriginPattern::Any]));
+        assert!(!allowed("null", &[pattern("https://*.example.com"), pattern("https://app.example.com")]));
     }
 
     #[test]
     fn an_exact_pattern_lets_in_its_origin_alone() {
-        for (pattern, origin, expected) in [
+        for (allowing, origin, expected) in [
             ("https://one.net", "https://one.net:443", true),
             ("https://one.net:443", "https://ONE.net", true),
             ("http://one.net:80", "http://one.net", true),
@@ -338,7 +211,7 @@ mod tests {
             ("capacitor://localhost", "capacitor://localhost", true),
             ("capacitor://localhost", "http://localhost", false),
         ] {
-            assert_eq!(allowed(origin, &[exact(pattern)]), expected, "{pattern} and {origin}");
+            assert_eq!(allowed(origin, &[pattern(allowing)]), expected, "{allowing} and {origin}");
         }
     }
 
@@ -357,14 +230,15 @@ mod tests {
             ("https://a.wild.org:8443", false),
             ("http://a.wild.org", false),
         ] {
-            assert_eq!(allowed(origin, &[below(".wild.org")]), expected, "{origin}");
+            assert_eq!(allowed(origin, &[pattern("https://*.wild.org")]), expected, "{origin}");
         }
     }
 
     #[test]
     fn the_origin_that_was_served_is_the_proxys_word_only_if_the_proxy_is_trusted() {
         let x = [("x-forwarded-proto", "https"), ("x-forwarded-host", "chat.net")];
-        let table: [(&[(&str, &str)], bool, &str); 10] = [
+        type Case<'a> = (&'a [(&'static str, &'a str)], bool, &'a str);
+        let table: [Case; 10] = [
             (&[], false, "http://inner:8080"),
             (&x, false, "http://inner:8080"),
             (&[], true, "http://inner:8080"),
