@@ -104,10 +104,23 @@ def own_server():
             lease.server.kill()
 
 
+RELAY = ("app:gateway", "app:proxied", "app:hasty")
+
+
 @pytest.fixture
 def relay(server):
     """The application that nearly all relay tests use, on two shards."""
-    return server("relay", shards=2, services=("app:gateway", "app:proxied"))
+    return server("relay", shards=2, services=RELAY)
+
+
+@pytest.fixture
+def own_relay(own_server):
+    """The same for one test alone: to be stopped, or on another number of shards."""
+
+    def start(shards=2):
+        return own_server("relay", shards=shards, services=RELAY)
+
+    return start
 
 
 @pytest.fixture

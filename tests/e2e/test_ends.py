@@ -83,8 +83,8 @@ def test_end_terminate_of_the_client_is_a_cut(relay, driver):
     assert driver.message("ws.leave")["data"]["client_pid"]
 
 
-def test_end_shutdown_is_1012(own_server):
-    relay = own_server("relay", shards=2, services=("app:gateway", "app:proxied"))
+def test_end_shutdown_is_1012(own_relay):
+    relay = own_relay()
     driver = relay.driver()
     client = relay.join(driver)
     driver.joined()
@@ -94,9 +94,9 @@ def test_end_shutdown_is_1012(own_server):
     assert relay.server.wait() == 0
 
 
-def test_end_shutdown_is_spread_over_the_drain_time(own_server):
+def test_end_shutdown_is_spread_over_the_drain_time(own_relay):
     """Forty clients do not all reconnect within the same moment (`drain` is 2 s there)."""
-    relay = own_server("relay", shards=2, services=("app:gateway", "app:proxied"))
+    relay = own_relay()
     driver = relay.driver()
     clients = [relay.raw_to(driver) for _ in range(40)]
     for _ in clients:

@@ -337,3 +337,28 @@ def test_bytes_that_came_with_the_handshake_are_the_first_message(relay, driver)
     assert raw.response().status == 101
     driver.joined()
     assert driver.message("ws.message")["data"]["data"] == "at once"
+
+
+# A handler that never returns
+
+
+@pytest.mark.parametrize("how", ["wait", "spin"])
+def test_a_handler_that_never_returns_is_504_for_a_handshake_too(relay, driver, how):
+    """The service's `timeouts.request` is half a second here."""
+    answer = relay.shake("ws", target_of(driver.pid), [how], service="app:hasty")
+    assert answer.status == 504
+    assert answer.header("x-ws-relay") is None
+    relay.wait_fault("app:short")
+    driver.ping()
+    assert driver.received() == []
+
+
+def test_a_client_that_leaves_before_the_101_leaves_nothing_behind(relay, driver):
+    """Its target may see a join and a leave, or neither; the counters return."""
+    steps = [["spawn", {"report": driver.client_pid}], ["sleep", "50ms"], target_of("$pid")]
+    for _ in range(5):
+        raw = relay.raw()
+        lines = [f"GET {script('ws', steps)} HTTP/1.1", "Host: a"]
+        lines += [f"{name}: {value}" for name, value in handshake_headers().items()]
+        raw.send("\r\n".join([*lines, "", ""]))
+        raw.reset()

@@ -1,0 +1,3 @@
+local function answer(parent)
+    process.send(parent, "bare", "from a local function")
+end
