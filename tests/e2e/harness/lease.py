@@ -139,11 +139,11 @@ class Lease:
     def close(self):
         self.opened.close()
 
-    def settle(self):
+    def settle(self, deadline=DEADLINE):
         """Closes this test's clients and asserts that nothing is left behind."""
         self.close()
         if self.server.alive:
-            self.server.wait_counters(self.before)
+            self.server.wait_counters(self.before, deadline)
         else:
             raise AssertionError(f"the server died\n{self.server.tail()}")
 

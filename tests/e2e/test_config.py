@@ -1,0 +1,472 @@
+"""Configuration and the command line: `run`, `check`, `new`, `--set`, `${env:}`, exit codes."""
+
+import re
+import signal as signals
+import socket
+import textwrap
+
+import pytest
+
+from harness.server import EXAMPLES, Server, moonwire
+from harness.waiting import until
+from harness.wire import Wire, fetch
+
+HANDLER = """\
+local http = require("http")
+
+local function handler()
+    http.response():write("hello")
+end
+
+return handler
+"""
+
+GOOD = """\
+version: "1.0"
+namespace: app
+entries:
+  - name: gateway
+    kind: http.service
+    addr: 127.0.0.1:0
+
+  - name: ws
+    kind: http.router
+    meta: { server: gateway }
+    prefix: /ws
+    post_middleware: [websocket_relay]
+    post_options:
+      wsrelay.max.message: 64KiB
+
+  - name: hello
+    kind: http.endpoint
+    meta: { router: ws }
+    method: GET
+    path: /hello
+    func: handler
+
+  - name: handler
+    kind: function.lua
+    source: file://handler.luau
+    method: handler
+    modules: [http]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes an application and returns its folder."""
+
+    def write(index=GOOD, **files):
+        (tmp_path / "_index.yaml").write_text(textwrap.dedent(index))
+        (tmp_path / "handler.luau").write_text(HANDLER)
+        for name, text in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(text)
+        return tmp_path
+
+    return write
+
+
+def line_of(folder, text, name="_index.yaml"):
+    """The number of the line that holds this text."""
+    for number, line in enumerate((folder / name).read_text().splitlines(), 1):
+        if text in line:
+            return number
+    raise AssertionError(f"no line has {text!r}")
+
+
+def refused(folder, command="check", **options):
+    out = moonwire(command, folder, **options)
+    assert out.returncode == 2, (out.returncode, out.stdout, out.stderr)
+    return out.stdout + out.stderr
+
+
+# Mistakes
+
+
+FIVE = """\
+version: "1.0"
+namespace: app
+entries:
+  - name: gateway
+    kind: http.servise
+    addr: 127.0.0.1:0
+
+  - name: second
+    kind: http.service
+    adr: 127.0.0.1:0
+
+  - name: ws
+    kind: http.router
+    meta: { server: secnd }
+    prefix: /ws
+    post_middleware: [websocket_rely]
+
+  - name: hello
+    kind: http.endpoint
+    meta: { router: ws }
+    method: GET
+    path: /hello
+    func: handlr
+
+  - name: handler
+    kind: function.lua
+    source: file://handler.luau
+    method: handler
+    modules: [http]
+"""
+
+MISTAKES = {
+    "kind": ("http.servise", "http.service"),
+    "field": ("adr:", "addr"),
+    "server": ("secnd", "second"),
+    "middleware": ("websocket_rely", "websocket_relay"),
+    "function": ("handlr", "handler"),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_five_mistakes_are_all_listed_with_file_line_and_nearest_name_and_exit_code_2(folder, command):
+    app = folder(FIVE)
+    text = refused(app, command)
+    for wrong, right in MISTAKES.values():
+        line = line_of(app, wrong)
+        assert f"_index.yaml:{line}" in text, (wrong, text)
+        assert wrong.rstrip(":") in text
+        assert right in text
+
+
+def test_nothing_listens_when_the_folder_has_a_mistake(folder):
+    out = moonwire("run", folder(FIVE))
+    assert "listening on" not in out.stdout
+    assert "ready" not in out.stdout
+
+
+def relay_option(line):
+    return GOOD.replace("wsrelay.max.message: 64KiB", line)
+
+
+BAD_OPTIONS = {
+    "unknown_option": ("wsrelay.max.mesage: 64KiB", ["wsrelay.max.message"]),
+    "unknown_option_of_no_family": ("relay.origins: x", ["relay.origins"]),
+    "bad_size": ("wsrelay.max.message: 64KB", ["64KB"]),
+    "negative_size": ("wsrelay.send.buffer: -1", ["-1"]),
+    "bad_policy": ("wsrelay.slow.policy: drop_oldst", ["drop_oldst", "drop_oldest"]),
+    "bad_duration": ("wsrelay.ping.interval: soon", ["soon"]),
+    "bare_duration": ("wsrelay.ping.timeout: 20", ["20"]),
+    "bad_origin": ("wsrelay.allowed.origins: app.example.com", ["app.example.com"]),
+    "bad_origin_with_path": ('wsrelay.allowed.origins: "https://app.example.com/chat"', ["/chat"]),
+    "bad_count": ("wsrelay.max.connections: many", ["many"]),
+    "bad_rate": ("wsrelay.rate.messages: -3", ["-3"]),
+    "bad_compression": ("wsrelay.compression: of", ["off"]),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_OPTIONS)
+def test_a_bad_relay_option_names_file_line_entry_and_nearest_name(folder, fault):
+    option, words = BAD_OPTIONS[fault]
+    app = folder(relay_option(option))
+    text = refused(app)
+    assert f"_index.yaml:{line_of(app, option)}" in text
+    assert re.search(r"app:ws\b|\bws\b", text)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("value", ["on", "true", "takeover"])
+def test_compression_on_is_refused_with_a_clear_not_yet(folder, value):
+    text = refused(folder(relay_option(f"wsrelay.compression: {value}")))
+    assert "not yet" in text.lower()
+    assert "wsrelay.compression" in text
+
+
+@pytest.mark.parametrize("value", ["off", "false", '"off"'])
+def test_compression_off_may_be_a_yaml_boolean(folder, value):
+    assert moonwire("check", folder(relay_option(f"wsrelay.compression: {value}"))).returncode == 0
+
+
+@pytest.mark.parametrize("size", ["1KiB", "1MiB", "1GiB", "2000", '"2000"'])
+def test_sizes_are_kib_mib_gib_or_plain_bytes(folder, size):
+    assert moonwire("check", folder(relay_option(f"wsrelay.max.message: {size}"))).returncode == 0
+
+
+ONE_MISTAKE = {
+    "not_yaml": (GOOD + "  - name: [\n", []),
+    "duplicate_id": (GOOD + "\n  - name: handler\n    kind: process.host\n", ["handler"]),
+    "missing_source": (GOOD.replace("handler.luau", "handlr.luau"), ["handlr.luau"]),
+    "source_outside": (GOOD.replace("file://handler.luau", "file://../handler.luau"), ["../handler.luau"]),
+    "unknown_module": (GOOD.replace("[http]", "[htp]"), ["htp", "http"]),
+    "unknown_method_of_http": (GOOD.replace("method: GET", "method: GTE"), ["GTE", "GET"]),
+    "missing_field": (GOOD.replace("    func: handler\n", ""), ["func"]),
+    "wrong_kind_referenced": (GOOD.replace("func: handler", "func: ws"), ["ws"]),
+    "two_routes_alike": (
+        GOOD + "\n  - name: twin\n    kind: http.endpoint\n    meta: { router: ws }\n    method: GET\n"
+        "    path: /hello\n    func: handler\n",
+        ["/ws/hello"],
+    ),
+    "bad_timeout": (GOOD.replace("addr: 127.0.0.1:0", "addr: 127.0.0.1:0\n    timeouts: { request: soon }"), ["soon"]),
+    "unknown_timeout": (
+        GOOD.replace("addr: 127.0.0.1:0", "addr: 127.0.0.1:0\n    timeouts: { reqest: 1s }"),
+        ["reqest", "request"],
+    ),
+    "bad_address": (GOOD.replace("127.0.0.1:0", "not an address"), ["not an address"]),
+}
+
+
+@pytest.mark.parametrize("fault", ONE_MISTAKE)
+def test_a_mistake_is_refused_with_what_was_found(folder, fault):
+    index, words = ONE_MISTAKE[fault]
+    text = refused(folder(index))
+    assert re.search(r"_index\.yaml:\d+", text), text
+    for word in words:
+        assert word in text
+
+
+def test_a_syntax_error_in_luau_names_its_file_and_line(folder):
+    app = folder(handler__luau="local http = require('http')\nlocal function handler(\nreturn handler\n")
+    assert re.search(r"handler\.luau:[234]", refused(app))
+
+
+def test_a_method_that_the_chunk_does_not_have_is_found(folder):
+    text = refused(folder(GOOD.replace("method: handler", "method: handlers")))
+    assert "handlers" in text
+
+
+def test_a_cycle_of_libraries_is_found(folder):
+    index = GOOD + (
+        "\n  - name: a\n    kind: library.lua\n    source: file://a.luau\n    imports: { b: b }\n"
+        "\n  - name: b\n    kind: library.lua\n    source: file://a.luau\n    imports: { a: a }\n"
+    )
+    text = refused(folder(index, a__luau="return {}\n"))
+    assert "cycle" in text.lower()
+
+
+def test_mistakes_of_several_files_are_listed_together(folder):
+    app = folder(FIVE)
+    (app / "more").mkdir()
+    (app / "more" / "_index.yaml").write_text("namespace: more\nentries:\n  - name: x\n    kind: process.hots\n")
+    text = refused(app)
+    assert "_index.yaml:5" in text
+    assert "more/_index.yaml:4" in text
+    assert "process.host" in text
+
+
+def test_a_folder_that_does_not_exist_is_exit_code_2(tmp_path):
+    text = refused(tmp_path / "nothing_here")
+    assert "nothing_here" in text
+
+
+def test_a_folder_without_entries_is_exit_code_2(tmp_path):
+    refused(tmp_path)
+
+
+# check
+
+
+def test_check_of_a_good_folder_is_exit_code_0_and_runs_nothing(folder):
+    out = moonwire("check", folder())
+    assert out.returncode == 0
+    assert "listening on" not in out.stdout
+
+
+@pytest.mark.parametrize("example", ["echo", "chat", "lobby", "documents"])
+def test_check_accepts_the_examples(example):
+    out = moonwire("check", EXAMPLES / example)
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+# --set and ${env:}
+
+
+def test_set_changes_a_field(folder):
+    server = Server(folder(), sets=["app:hello:path=/other"]).wait_ready()
+    assert fetch(server.addresses["app:gateway"], "GET", "/ws/other").body == b"hello"
+    assert fetch(server.addresses["app:gateway"], "GET", "/ws/hello").status == 404
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "item, words",
+    [
+        ("app:gatewy:addr=127.0.0.1:0", ["gatewy", "gateway"]),
+        ("app:gateway:adr=127.0.0.1:0", ["adr", "addr"]),
+        ("rubbish", ["rubbish"]),
+    ],
+)
+def test_set_of_something_unknown_is_exit_code_2_with_the_nearest_name(folder, item, words):
+    out = moonwire("run", folder(), "--set", item)
+    assert out.returncode == 2
+    for word in words:
+        assert word in out.stdout + out.stderr
+
+
+def test_env_gives_a_value(folder):
+    index = GOOD.replace("path: /hello", 'path: "/${env:E2E_PATH|default}"')
+    server = Server(folder(index), env={"E2E_PATH": "from-env"}).wait_ready()
+    assert fetch(server.addresses["app:gateway"], "GET", "/ws/from-env").status == 200
+    server.stop()
+
+
+def test_env_falls_back_to_its_default(folder):
+    index = GOOD.replace("path: /hello", 'path: "/${env:E2E_NOT_SET|default}"')
+    server = Server(folder(index)).wait_ready()
+    assert fetch(server.addresses["app:gateway"], "GET", "/ws/default").status == 200
+    server.stop()
+
+
+def test_env_without_a_value_or_a_default_is_a_mistake(folder):
+    app = folder(GOOD.replace("path: /hello", 'path: "/${env:E2E_NOT_SET}"'))
+    text = refused(app)
+    assert "E2E_NOT_SET" in text
+    assert f"_index.yaml:{line_of(app, 'E2E_NOT_SET')}" in text
+
+
+# run
+
+
+def test_run_prints_its_addresses_and_ready(folder):
+    server = Server(folder()).wait_ready()
+    assert re.fullmatch(r"app:gateway listening on http://127\.0\.0\.1:\d+", server.out[0])
+    assert server.out[-1] == "ready"
+    server.stop()
+
+
+def test_run_takes_the_working_directory_by_default(folder):
+    out = moonwire("check", cwd=folder())
+    assert out.returncode == 0, out.stdout + out.stderr
+
+
+def test_a_port_in_use_is_a_clear_error_with_address_and_entry(folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        out = moonwire("run", folder(), "--set", f"app:gateway:addr={address}")
+    text = out.stdout + out.stderr
+    assert out.returncode in (1, 2)
+    assert address in text
+    assert "app:gateway" in text
+    assert "in use" in text
+    assert "ready" not in out.stdout.splitlines()
+
+
+def test_a_port_that_another_moonwire_holds_is_in_use_too(folder):
+    """SO_REUSEPORT must not let two servers share an address."""
+    first = Server(folder()).wait_ready()
+    address = "%s:%d" % first.addresses["app:gateway"]
+    out = moonwire("run", folder(), "--set", f"app:gateway:addr={address}")
+    assert out.returncode in (1, 2)
+    assert address in out.stdout + out.stderr
+    first.stop()
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+def test_a_signal_drains_and_exits_with_0(folder, signal):
+    server = Server(folder()).wait_ready()
+    wire = Wire(server.addresses["app:gateway"])
+    assert wire.request("GET", "/ws/hello").status == 200
+    server.child.send_signal(getattr(signals, signal))
+    assert server.wait() == 0
+    wire.close()
+
+
+def test_a_request_that_is_under_way_is_answered_before_the_exit(folder):
+    handler = HANDLER.replace("    http.response()", '    require("time").sleep("300ms")\n    http.response()')
+    server = Server(folder(GOOD.replace("[http]", "[http, time]"), handler__luau=handler)).wait_ready()
+    wire = Wire(server.addresses["app:gateway"])
+    wire.send("GET /ws/hello HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: server.counters()["processes"] > 0, "the handler runs")
+    server.terminate()
+    answer = wire.response()
+    assert (answer.status, answer.body) == (200, b"hello")
+    assert server.wait() == 0
+
+
+def test_a_second_signal_cuts(folder):
+    """A handler that would hold up the drain for long."""
+    handler = HANDLER.replace("    http.response()", "    process.inbox():receive()\n    http.response()")
+    server = Server(folder(handler__luau=handler)).wait_ready()
+    wire = Wire(server.addresses["app:gateway"])
+    wire.send("GET /ws/hello HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: server.counters()["processes"] > 0, "the handler runs")
+    mark = server.mark()
+    server.terminate()
+    server.wait_log(lambda _record: True, since=mark, what="a line about the shutdown")
+    server.terminate()
+    server.wait(5)
+
+
+def test_the_log_is_json_lines_when_asked(folder):
+    server = Server(folder()).wait_ready()
+    server.stop()
+    assert server.log
+    assert all(record["level"] != "unstructured" for record in server.log)
+
+
+def test_metrics_has_every_counter(folder):
+    server = Server(folder()).wait_ready()
+    text = server.metrics()
+    for name in ("processes", "sockets", "monitors", "links", "timers", "names"):
+        assert re.search(rf"^moonwire_{name}(\{{[^}}]*\}})? \d", text, re.MULTILINE), name
+    server.stop()
+
+
+# The rest of the command line
+
+
+def test_version_and_help():
+    version = moonwire("--version")
+    assert version.returncode == 0
+    assert re.search(r"moonwire \d+\.\d+\.\d+", version.stdout)
+    text = moonwire("--help")
+    assert text.returncode == 0
+    for command in ("run", "new", "check"):
+        assert command in text.stdout
+    assert "--set" in moonwire("run", "--help").stdout
+
+
+def test_an_unknown_command_is_refused_with_the_nearest():
+    out = moonwire("rnu")
+    assert out.returncode == 2
+    assert "run" in out.stderr
+
+
+def test_new_makes_an_app_that_passes_the_check_runs_and_serves_its_page(tmp_path):
+    out = moonwire("new", "my-chat", cwd=tmp_path)
+    assert out.returncode == 0, out.stdout + out.stderr
+    app = tmp_path / "my-chat"
+    assert (app / "_index.yaml").exists()
+    assert "moonwire run" in (app / "README.md").read_text()
+    assert moonwire("check", app).returncode == 0
+    server = Server(app).wait_ready()
+    page = fetch(server.addresses["app:gateway"], "GET", "/")
+    assert page.status == 200
+    assert page.header("content-type").startswith("text/html")
+    server.stop()
+
+
+def test_new_makes_an_app_in_which_two_clients_chat(tmp_path):
+    """The same protocol as examples/chat."""
+    from test_examples import chat_hello
+
+    assert moonwire("new", "my-chat", cwd=tmp_path).returncode == 0
+    server = Server(tmp_path / "my-chat").wait_ready()
+    chat_hello(server)
+    server.stop()
+
+
+def test_new_does_not_overwrite(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    out = moonwire("new", "taken", cwd=tmp_path)
+    assert out.returncode != 0
+    assert "taken" in out.stdout + out.stderr
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", "."])
+def test_new_takes_no_name_that_is_a_path(tmp_path, name):
+    work = tmp_path / "work"
+    work.mkdir()
+    assert moonwire("new", name, cwd=work).returncode != 0
+    assert list(work.iterdir()) == []
+    assert not (tmp_path / "outside").exists()
