@@ -173,9 +173,9 @@ function showState(state, nextTry) {
   } else if (state === "waiting") {
     // Those who listen hear "Reconnecting"; the seconds are for those who look.
     const seconds = make("span", { className: "seconds", "aria-hidden": "true" });
-    const tick = () => { seconds.textContent = ` in ${Math.max(1, Math.ceil((nextTry - Date.now()) / 1000))} s`; };
+    const tick = () => { seconds.textContent = ` ${Math.max(1, Math.ceil((nextTry - Date.now()) / 1000))} s`; };
     tick();
-    status.replaceChildren(make("span", {}, "Reconnecting", seconds));
+    status.replaceChildren(make("span", {}, "Reconnecting…", seconds));
     countdown = setInterval(tick, 1000);
   } else if (endedBy === REPLACED) {
     status.textContent = "Open in another tab";
