@@ -159,7 +159,7 @@ impl fmt::Display for Diagnostics {
 impl std::error::Error for Diagnostics {}
 
 /// Collects while the folder is read. Everybody who reads holds a shared reference to the one
-/// report, hence the cell; it is borrowed only within these two functions.
+/// report, hence the cell; it is borrowed only within these functions.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     list: RefCell<Vec<Diagnostic>>,
@@ -168,6 +168,10 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
         self.list.borrow_mut().push(diagnostic);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
     }
 
     /// The warnings if there is nothing worse, else everything.

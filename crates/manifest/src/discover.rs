@@ -123,3 +123,24 @@ fn shown(given: &Path, root: &Path, path: &Path) -> String {
         false => joined.display().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_from_where_the_user_stands() {
+        let root = Path::new("/srv/chat");
+        for (given, shown_as) in [
+            (".", "a/_index.yaml"),
+            ("./", "a/_index.yaml"),
+            ("", "a/_index.yaml"),
+            ("examples/chat/", "examples/chat/a/_index.yaml"),
+            ("../chat", "../chat/a/_index.yaml"),
+            ("/srv/chat", "/srv/chat/a/_index.yaml"),
+        ] {
+            assert_eq!(shown(Path::new(given), root, &root.join("a/_index.yaml")), shown_as);
+        }
+        assert_eq!(shown(Path::new("."), root, root), ".");
+    }
+}

@@ -61,7 +61,9 @@ impl<'a> Fields<'a> {
 
     /// A field as it is written; one that is null counts as not written.
     pub(crate) fn get(&mut self, name: &'static str) -> Option<&'a Node> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let written = self.written;
         let (_, node) = written.iter().find(|(key, _)| key.text == name)?;
         (!node.is_null()).then_some(node)
@@ -233,23 +235,23 @@ impl<'a> Fields<'a> {
 
     /// A reference to an entry that exists and is of one of these kinds.
     pub(crate) fn reference(&mut self, name: &'static str, kinds: &[Kind]) -> Option<EntryId> {
-        let expected = format!("the id of a {}", one_of(kinds.iter().map(|kind| kind.name())));
+        let expected = format!("the id of {}", wanted(kinds));
         let node = self.required(name, &expected)?;
         self.reference_of(name, node, kinds)
     }
 
     pub(crate) fn reference_of(&self, name: &str, node: &'a Node, kinds: &[Kind]) -> Option<EntryId> {
-        let wanted = one_of(kinds.iter().map(|kind| kind.name()));
-        let text = self.text_of(name, node, &format!("the id of a {wanted}"))?;
+        let wanted = wanted(kinds);
+        let text = self.text_of(name, node, &format!("the id of {wanted}"))?;
         let prefix = &self.prefix;
         let Some(id) = EntryId::resolve(text, self.entry.id.namespace()) else {
-            self.wrong(name, node, &format!("the id of a {wanted}, as namespace:name or name"));
+            self.wrong(name, node, &format!("the id of {wanted}, as namespace:name or name"));
             return None;
         };
         match self.folder.kinds.get(&id) {
             Some(Some(kind)) if !kinds.contains(kind) => {
-                let found = format!("{prefix}{name}: \"{id}\" is a {}", kind.name());
-                self.report(Diagnostic::error(&node.place, found).expected(format!("a {wanted}")));
+                let found = format!("{prefix}{name}: \"{id}\" is {}", with_article(*kind));
+                self.report(Diagnostic::error(&node.place, found).expected(wanted));
                 None
             }
             Some(_) => Some(id),
@@ -356,4 +358,17 @@ impl<'a> Fields<'a> {
             self.report(Diagnostic::error(self.place, found).expected(expected));
         }
     }
+}
+
+/// The kinds that a reference may have, in words.
+fn wanted(kinds: &[Kind]) -> String {
+    match kinds {
+        [one] => with_article(*one),
+        several => one_of(several.iter().map(|kind| kind.name())),
+    }
+}
+
+fn with_article(kind: Kind) -> String {
+    let article = if kind.name().starts_with("http") { "an" } else { "a" };
+    format!("{article} {}", kind.name())
 }

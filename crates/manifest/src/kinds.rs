@@ -63,7 +63,10 @@ impl Kind {
 /// Reads an entry into the list of its kind. One with a mistake is reported and left out, where it
 /// cannot be given a default: nothing that is left out is ever run, for the folder is refused.
 pub(crate) fn read(entry: &RawEntry, kind: Kind, folder: &Folder<'_>, manifest: &mut Manifest) {
-    let fields = Fields::of(entry, folder);
+    let mut fields = Fields::of(entry, folder);
+    // Whatever the kind, `meta` is a map. A kind that reads it says the same, and the report keeps
+    // one of two equal lines.
+    fields.meta();
     match kind {
         Kind::HttpService => manifest.services.extend(http::service(fields)),
         Kind::HttpRouter => manifest.routers.extend(http::router(fields)),

@@ -53,12 +53,11 @@ pub fn load(dir: &Path, options: &LoadOptions<'_>) -> Result<Manifest, Diagnosti
 fn read(dir: &Path, options: &LoadOptions<'_>, report: &Report, manifest: &mut Manifest) {
     let files = discover::yaml_files(dir, &manifest.root, report);
     let Entries { mut list, unread } = entries::collect(files, options.env, report);
-    if list.is_empty() {
+    if list.is_empty() && report.is_empty() {
         let place = Place::whole(&dir.display().to_string());
         let found = "no entries found; a folder needs a *.yaml with namespace and entries; \
                      try `moonwire new`";
         report.add(Diagnostic::error(&place, found));
-        return;
     }
     // Overrides come first: what they replace need not have its variables set.
     overrides::apply(options.overrides, &mut list, report);
@@ -79,7 +78,8 @@ fn read(dir: &Path, options: &LoadOptions<'_>, report: &Report, manifest: &mut M
         }
     }
     let endpoints = std::mem::take(&mut manifest.endpoints);
-    manifest.endpoints = http::attach(endpoints, &manifest.routers, |fault| report.add(fault));
+    manifest.endpoints = http::attach(endpoints, &manifest.routers, report);
+    http::check_addrs(&manifest.services, report);
     routes::check_alike(manifest, report);
     order_imports(manifest, report);
     order_what_runs(manifest, report);

@@ -198,7 +198,8 @@ impl Builder<'_> {
     /// here would act on them.
     fn is_text_tag(&self, tag: Option<&Tag>, place: &Place) -> bool {
         let Some(tag) = tag else { return false };
-        if !tag.is_yaml_core_schema() && !(tag.handle.is_empty() && tag.suffix == "!") {
+        let known = tag.is_yaml_core_schema() || (tag.handle.is_empty() && tag.suffix == "!");
+        if !known {
             self.report.add(Diagnostic::error(place, format!("the tag \"{tag}\" is not known here")));
         }
         tag.suffix == "str" || tag.suffix == "!"

@@ -45,15 +45,10 @@ impl Decimal {
 }
 
 fn leading_digits(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
 }
 
 fn value_of(digits: &str) -> u128 {
-    digits.bytes().fold(0_u128, |sum, digit| {
-        sum.saturating_mul(10)
-            .saturating_add(u128::from(digit - b'0'))
-    })
+    digits.bytes().fold(0_u128, |sum, digit| sum.saturating_mul(10).saturating_add(u128::from(digit - b'0')))
 }

@@ -62,21 +62,15 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let mut total = 0_u128;
     let mut rest = text;
     while !rest.is_empty() {
-        let (number, after) =
-            decimal::split(rest).ok_or_else(|| DurationError::NotADuration(text.to_owned()))?;
+        let (number, after) = decimal::split(rest).ok_or_else(|| DurationError::NotADuration(text.to_owned()))?;
         // A unit ends where the next number begins.
-        let end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(end);
         if unit.is_empty() {
             return Err(DurationError::NoUnit(text.to_owned()));
         }
         let Some((_, nanoseconds)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(DurationError::UnknownUnit {
-                text: text.to_owned(),
-                unit: unit.to_owned(),
-            });
+            return Err(DurationError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() });
         };
         total = number
             .times(*nanoseconds)
@@ -127,20 +121,16 @@ fn decimal_in(count: u128, size: u128) -> String {
         return whole.to_string();
     }
     let width = size.ilog10() as usize;
-    format!(
-        "{whole}.{}",
-        format!("{part:0width$}").trim_end_matches('0')
-    )
+    format!("{whole}.{}", format!("{part:0width$}").trim_end_matches('0'))
 }
 
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("an empty text is no duration: write one such as \"30s\""),
-            Self::NoUnit(text) => write!(
-                f,
-                "\"{text}\" has no unit: write \"{text}s\" for seconds or \"{text}ms\" for milliseconds"
-            ),
+            Self::NoUnit(text) => {
+                write!(f, "\"{text}\" has no unit: write \"{text}s\" for seconds or \"{text}ms\" for milliseconds")
+            }
             Self::Negative(text) => write!(f, "\"{text}\" is negative: a duration is 0s or longer"),
             Self::UnknownUnit { text, unit } => {
                 write!(f, "\"{text}\" has the unknown unit \"{unit}\": ")?;
@@ -151,17 +141,10 @@ impl fmt::Display for DurationError {
                 }
             }
             Self::NotADuration(text) => {
-                write!(
-                    f,
-                    "\"{text}\" is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\""
-                )
+                write!(f, "\"{text}\" is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\"")
             }
             Self::TooLong(text) => {
-                write!(
-                    f,
-                    "\"{text}\" is too long: a duration is at most {}",
-                    format(LONGEST)
-                )
+                write!(f, "\"{text}\" is too long: a duration is at most {}", format(LONGEST))
             }
         }
     }
@@ -201,58 +184,28 @@ mod tests {
     #[test]
     fn a_mistake_says_what_to_write_instead() {
         for (text, message) in [
-            (
-                "",
-                "an empty text is no duration: write one such as \"30s\"",
-            ),
-            (
-                "30",
-                "\"30\" has no unit: write \"30s\" for seconds or \"30ms\" for milliseconds",
-            ),
-            (
-                "0",
-                "\"0\" has no unit: write \"0s\" for seconds or \"0ms\" for milliseconds",
-            ),
+            ("", "an empty text is no duration: write one such as \"30s\""),
+            ("30", "\"30\" has no unit: write \"30s\" for seconds or \"30ms\" for milliseconds"),
+            ("0", "\"0\" has no unit: write \"0s\" for seconds or \"0ms\" for milliseconds"),
             ("-5s", "\"-5s\" is negative: a duration is 0s or longer"),
             ("2d", "\"2d\" has the unknown unit \"d\": a day is \"24h\""),
-            (
-                "2S",
-                "\"2S\" has the unknown unit \"S\": the units are h, m, s, ms, us and ns",
-            ),
-            (
-                "2 s",
-                "\"2 s\" has the unknown unit \" s\": the units are h, m, s, ms, us and ns",
-            ),
+            ("2S", "\"2S\" has the unknown unit \"S\": the units are h, m, s, ms, us and ns"),
+            ("2 s", "\"2 s\" has the unknown unit \" s\": the units are h, m, s, ms, us and ns"),
         ] {
-            assert_eq!(
-                parse(text).map_err(|error| error.to_string()),
-                Err(message.to_owned())
-            );
+            assert_eq!(parse(text).map_err(|error| error.to_string()), Err(message.to_owned()));
         }
-        for text in [
-            "soon", " 5s", "s", ".s", "+5s", "1s soon", "5s ", "\u{663}s", "NaNs",
-        ] {
+        for text in ["soon", " 5s", "s", ".s", "+5s", "1s soon", "5s ", "\u{663}s", "NaNs"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        for text in [
-            "9223372036854775808ns",
-            "9999999h",
-            "1e9s",
-            &("9".repeat(500) + "s"),
-        ] {
+        for text in ["9223372036854775808ns", "9999999h", "1e9s", &("9".repeat(500) + "s")] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(matches!(
-            parse("2562047h60m"),
-            Err(DurationError::TooLong(_))
-        ));
+        assert!(matches!(parse("2562047h60m"), Err(DurationError::TooLong(_))));
     }
 
     #[test]
     fn durations_are_written_the_short_way() {
-        for text in [
-            "0s", "1ns", "1.5us", "200ms", "1.5s", "1m", "1m30s", "1h", "1h0.5s", "24h", "1m0.001s",
-        ] {
+        for text in ["0s", "1ns", "1.5us", "200ms", "1.5s", "1m", "1m30s", "1h", "1h0.5s", "24h", "1m0.001s"] {
             let text = text.to_owned();
             assert_eq!(parse(&text).map(format), Ok(text));
         }

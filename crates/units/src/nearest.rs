@@ -37,14 +37,7 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str
 mod tests {
     use super::*;
 
-    const FIELDS: [&str; 6] = [
-        "source",
-        "method",
-        "modules",
-        "imports",
-        "on",
-        "wsrelay.max.message",
-    ];
+    const FIELDS: [&str; 6] = ["source", "method", "modules", "imports", "on", "wsrelay.max.message"];
 
     #[test]
     fn a_slip_of_the_finger_finds_the_name() {
@@ -74,10 +67,7 @@ mod tests {
 
     #[test]
     fn the_nearest_of_several_wins_and_then_the_first() {
-        assert_eq!(
-            nearest("room_2", ["room_1", "room_2x", "room_3"]),
-            Some("room_1")
-        );
+        assert_eq!(nearest("room_2", ["room_1", "room_2x", "room_3"]), Some("room_1"));
         assert_eq!(nearest("rooms", ["room12", "room"]), Some("room"));
     }
 

@@ -46,38 +46,27 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     if text.starts_with('-') {
         return Err(SizeError::Negative(text.to_owned()));
     }
-    let (number, unit) =
-        decimal::split(text).ok_or_else(|| SizeError::NotASize(text.to_owned()))?;
+    let (number, unit) = decimal::split(text).ok_or_else(|| SizeError::NotASize(text.to_owned()))?;
     let bytes = match UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, bytes)) => u128::from(*bytes),
         None if unit.is_empty() => 1,
         None => {
             let digits = &text[..text.len() - unit.len()];
             let instead = meant(unit).map(|unit| format!("{digits}{unit}"));
-            return Err(SizeError::UnknownUnit {
-                text: text.to_owned(),
-                unit: unit.to_owned(),
-                instead,
-            });
+            return Err(SizeError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned(), instead });
         }
     };
     if !number.is_whole_in(bytes) {
         return Err(SizeError::PartOfAByte(text.to_owned()));
     }
-    number
-        .times(bytes)
-        .and_then(|size| u64::try_from(size).ok())
-        .ok_or_else(|| SizeError::TooBig(text.to_owned()))
+    number.times(bytes).and_then(|size| u64::try_from(size).ok()).ok_or_else(|| SizeError::TooBig(text.to_owned()))
 }
 
 /// Writes a size in the largest unit that holds it exactly: `1MiB`, `1536KiB`, `1000`.
 ///
 /// What [`format`] writes, [`parse`] reads back as the same size.
 pub fn format(size: u64) -> String {
-    match UNITS
-        .iter()
-        .find(|(_, bytes)| size != 0 && size.is_multiple_of(*bytes))
-    {
+    match UNITS.iter().find(|(_, bytes)| size != 0 && size.is_multiple_of(*bytes)) {
         Some((unit, bytes)) => format!("{}{unit}", size / bytes),
         None => size.to_string(),
     }
@@ -99,11 +88,7 @@ impl fmt::Display for SizeError {
         match self {
             Self::Empty => f.write_str("an empty text is no size: write one such as \"1MiB\""),
             Self::Negative(text) => write!(f, "\"{text}\" is negative: a size is 0 or more"),
-            Self::UnknownUnit {
-                text,
-                unit,
-                instead,
-            } => {
+            Self::UnknownUnit { text, unit, instead } => {
                 write!(f, "\"{text}\" has the unknown unit \"{}\": ", unit.trim())?;
                 match instead {
                     Some(instead) => write!(f, "write \"{instead}\""),
@@ -111,10 +96,7 @@ impl fmt::Display for SizeError {
                 }
             }
             Self::NotASize(text) => {
-                write!(
-                    f,
-                    "\"{text}\" is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\""
-                )
+                write!(f, "\"{text}\" is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"")
             }
             Self::PartOfAByte(text) => write!(f, "\"{text}\" is not a whole number of bytes"),
             Self::TooBig(text) => write!(f, "\"{text}\" is more than 64 bits can count"),
@@ -151,48 +133,25 @@ mod tests {
         for (text, message) in [
             ("", "an empty text is no size: write one such as \"1MiB\""),
             ("1MB", "\"1MB\" has the unknown unit \"MB\": write \"1MiB\""),
-            (
-                "1.5 mib",
-                "\"1.5 mib\" has the unknown unit \"mib\": write \"1.5MiB\"",
-            ),
+            ("1.5 mib", "\"1.5 mib\" has the unknown unit \"mib\": write \"1.5MiB\""),
             ("64B", "\"64B\" has the unknown unit \"B\": write \"64\""),
-            (
-                "1TiB",
-                "\"1TiB\" has the unknown unit \"TiB\": the units are KiB, MiB and GiB, or none for bytes",
-            ),
+            ("1TiB", "\"1TiB\" has the unknown unit \"TiB\": the units are KiB, MiB and GiB, or none for bytes"),
             ("-1", "\"-1\" is negative: a size is 0 or more"),
-            (
-                "big",
-                "\"big\" is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"",
-            ),
+            ("big", "\"big\" is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\""),
             ("1.5", "\"1.5\" is not a whole number of bytes"),
             ("0.3KiB", "\"0.3KiB\" is not a whole number of bytes"),
-            (
-                "18446744073709551616",
-                "\"18446744073709551616\" is more than 64 bits can count",
-            ),
-            (
-                "17179869184GiB",
-                "\"17179869184GiB\" is more than 64 bits can count",
-            ),
+            ("18446744073709551616", "\"18446744073709551616\" is more than 64 bits can count"),
+            ("17179869184GiB", "\"17179869184GiB\" is more than 64 bits can count"),
         ] {
-            assert_eq!(
-                parse(text).map_err(|error| error.to_string()),
-                Err(message.to_owned())
-            );
+            assert_eq!(parse(text).map_err(|error| error.to_string()), Err(message.to_owned()));
         }
     }
 
     #[test]
     fn sizes_are_written_in_the_largest_exact_unit() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1000, "1000"),
-            (1024, "1KiB"),
-            (1_572_864, "1536KiB"),
-            (1 << 20, "1MiB"),
-            (3 << 40, "3072GiB"),
-        ] {
+        for (bytes, text) in
+            [(0, "0"), (1000, "1000"), (1024, "1KiB"), (1_572_864, "1536KiB"), (1 << 20, "1MiB"), (3 << 40, "3072GiB")]
+        {
             assert_eq!(format(bytes), text);
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, Report};
 use crate::fields::Fields;
 use crate::kinds::{Kind, code, lifecycle};
 use crate::model::{
@@ -64,6 +64,17 @@ fn parse_addr(text: &str) -> Option<BindAddr> {
         host.bytes().all(letters).then(|| BindHost::Name(host.to_owned()))?
     };
     Some(BindAddr { host, port })
+}
+
+/// Reports services that would listen on the same address. Port 0 is a free one each time.
+pub(crate) fn check_addrs(services: &[HttpService], report: &Report) {
+    for (index, service) in services.iter().enumerate() {
+        let other = services[..index].iter().find(|other| other.addr == service.addr);
+        if let Some(other) = other.filter(|_| service.addr.port != 0) {
+            let found = format!("addr: {} is taken by {} at {}", service.addr, other.id, other.place);
+            report.add(Diagnostic::error(&service.place, found).in_entry(&service.id));
+        }
+    }
 }
 
 fn trusted_proxies(fields: &mut Fields<'_>) -> Vec<IpNet> {
@@ -208,18 +219,14 @@ pub(crate) fn endpoint(mut fields: Fields<'_>) -> Option<HttpEndpoint> {
 
 /// Gives each endpoint the server and the prefix of its router. Those whose router had a mistake
 /// of its own are left out; nothing more can be said about them.
-pub(crate) fn attach(
-    endpoints: Vec<HttpEndpoint>,
-    routers: &[HttpRouter],
-    report: impl Fn(Diagnostic),
-) -> Vec<HttpEndpoint> {
+pub(crate) fn attach(endpoints: Vec<HttpEndpoint>, routers: &[HttpRouter], report: &Report) -> Vec<HttpEndpoint> {
     let attached = endpoints.into_iter().filter_map(|mut endpoint| {
         let router = routers.iter().find(|router| router.id == endpoint.router)?;
         endpoint.server = router.server.clone();
         endpoint.route = router.prefix.join(&endpoint.route);
         if let Some(name) = endpoint.route.name_twice() {
             let found = format!("path: the name {name:?} stands in the prefix of {} too", router.id);
-            report(Diagnostic::error(&endpoint.place, found).in_entry(&endpoint.id));
+            report.add(Diagnostic::error(&endpoint.place, found).in_entry(&endpoint.id));
         }
         Some(endpoint)
     });

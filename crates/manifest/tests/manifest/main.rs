@@ -1,0 +1,11 @@
+//! Folders on disk, loaded as `moonwire run` loads them.
+
+mod defaults;
+mod documents;
+mod folder;
+mod hostile;
+mod mistakes;
+mod order;
+mod overrides;
+mod relay;
+mod variables;
