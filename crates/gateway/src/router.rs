@@ -1,48 +1,48 @@
 //! From a method and a path to an endpoint.
 //!
-//! Patterns are those of the configuration: `/rooms/{id}`, where a parameter is a whole segment and never
-//! empty, and `/files/{rest...}`, where the last one takes all that is left, be it nothing. A fixed segment
-//! wins over a parameter. What is ambiguous is refused when it is inserted, so a request never has to guess.
+//! Routes are the manifest's: `/rooms/{id}`, where a parameter is a whole segment and never empty, and
+//! `/files/{rest...}`, where the last one takes all that is left, be it nothing. At each segment, what is
+//! fixed wins over a parameter, and a parameter over the rest; what leads nowhere is left again for the next
+//! best, so a folder of files at `/` takes only what no endpoint answers.
 //!
 //! - **Methods** have a tree each: `DELETE /rooms/{id}` is found although `GET /rooms/new` is nearer.
 //!   HEAD falls back to GET; OPTIONS without an endpoint of its own is answered with the methods there are.
-//! - **A slash at the end** makes no difference unless both forms have a route. [`Match::other_slash`] tells
-//!   when the request had the other form: a page with relative links wants a redirect then.
+//! - **A slash at the end** means nothing, as in the manifest. Only `{rest...}` keeps it. A folder of files
+//!   that wants `/docs` to become `/docs/` looks at the request's path.
 //! - **Percent-encoding** is undone before the comparison, but an encoded slash does not divide segments.
 //!   What no honest client sends gets a 400 and reaches nobody: broken encoding, bytes that are not UTF-8,
 //!   NUL, and segments `.` and `..` in any disguise. Double slashes are left as they are, and match nothing
 //!   but `{rest...}`.
 
 use http::Method;
+use manifest::Segment;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::HashMap;
 
 /// A table of routes to endpoints, whatever an endpoint is.
 #[derive(Clone, Debug)]
 pub struct Router<T> {
-    methods: Vec<(Method, Tree<T>)>,
-}
-
-/// The routes of one method.
-#[derive(Clone, Debug)]
-struct Tree<T> {
+    methods: Vec<(Method, Node)>,
     routes: Vec<Route<T>>,
-    /// Indices into `routes`.
-    paths: matchit::Router<usize>,
-    /// `/files/` for each `/files/{rest...}`, asked after `paths`: there the rest is empty.
-    ends: matchit::Router<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Route<T> {
-    /// As it was written.
-    pattern: String,
-    /// As matchit has it.
-    native: String,
     endpoint: T,
-    /// The name of `{name...}`.
-    rest: Option<String>,
+    pattern: String,
+    /// The parameters' names, in their order.
+    names: Vec<String>,
+}
+
+/// All routes of one method that begin with the same segments. The numbers are places in
+/// [`Router::routes`]. There is one way to each node, so a search visits none twice.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    fixed: HashMap<String, Node>,
+    param: Option<Box<Node>>,
+    rest: Option<usize>,
+    here: Option<usize>,
 }
 
 /// Where a request goes.
@@ -65,51 +65,22 @@ pub enum Lookup<'r, T> {
 pub struct Match<'r, T> {
     /// The endpoint.
     pub endpoint: &'r T,
-    /// The route's pattern as it was written, for logs and metrics: a closed set, unlike paths.
+    /// The route as it was written, for logs and metrics: there are only so many of them, unlike paths.
     pub pattern: &'r str,
-    /// Names and decoded values, in the order of the pattern. A value may hold a slash.
-    pub params: Vec<(String, String)>,
-    /// The request had a slash at its end where the route has none, or none where it has one.
-    pub other_slash: bool,
+    /// Names and decoded values, in the order of the route. A value may hold a slash.
+    pub params: Vec<(&'r str, String)>,
 }
 
-/// Why a route cannot be inserted.
+/// A route that could never be reached: this one, as it is written, matches the same requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteError {
-    /// Another route of the same method matches the same paths.
-    Conflict {
-        /// The other route as it was written.
-        with: String,
-    },
-    /// The pattern itself is wrong, and how.
-    Pattern(&'static str),
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RouteError::Conflict { with } => write!(f, "conflicts with the route {with}"),
-            RouteError::Pattern(problem) => f.write_str(problem),
-        }
-    }
-}
-
-impl std::error::Error for RouteError {}
-
-/// A router's prefix and an endpoint's path as one pattern. The slash between them may be on either side, on
-/// both or missing, and a path `/` is the prefix itself.
-pub fn join(prefix: &str, path: &str) -> String {
-    let (prefix, path) = (prefix.trim_matches('/'), path.strip_prefix('/').unwrap_or(path));
-    match (prefix, path) {
-        ("", path) => format!("/{path}"),
-        (prefix, "") => format!("/{prefix}"),
-        (prefix, path) => format!("/{prefix}/{path}"),
-    }
+pub struct Conflict {
+    /// The route that was there first.
+    pub with: String,
 }
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Router { methods: Vec::new() }
+        Router { methods: Vec::new(), routes: Vec::new() }
     }
 }
 
@@ -119,26 +90,42 @@ impl<T> Router<T> {
         Self::default()
     }
 
-    /// Adds a route for a whole pattern ([`join`]ed already).
-    pub fn insert(&mut self, method: Method, pattern: &str, endpoint: T) -> Result<(), RouteError> {
-        let Native { path, rest } = Native::parse(pattern).map_err(RouteError::Pattern)?;
-        let at = match self.methods.iter().position(|(known, _)| *known == method) {
-            Some(at) => at,
-            None => {
-                let empty = Tree { routes: vec![], paths: matchit::Router::new(), ends: matchit::Router::new() };
-                self.methods.push((method, empty));
-                self.methods.len() - 1
+    /// Adds a route. The manifest has checked its segments: [`Segment::Rest`] is the last one, if any.
+    pub fn insert(&mut self, method: Method, route: &[Segment], endpoint: T) -> Result<(), Conflict> {
+        let at = self.methods.iter().position(|(known, _)| *known == method).unwrap_or_else(|| {
+            self.methods.push((method, Node::default()));
+            self.methods.len() - 1
+        });
+        let (mut node, mut pattern, mut names, mut is_rest) =
+            (&mut self.methods[at].1, String::new(), Vec::new(), false);
+        for segment in route {
+            pattern.push('/');
+            match segment {
+                Segment::Literal(text) => {
+                    pattern.push_str(text);
+                    node = node.fixed.entry(text.clone()).or_default();
+                }
+                Segment::Param(name) => {
+                    pattern.extend(["{", name, "}"]);
+                    names.push(name.clone());
+                    node = node.param.get_or_insert_default();
+                }
+                Segment::Rest(name) => {
+                    pattern.extend(["{", name, "...}"]);
+                    names.push(name.clone());
+                    is_rest = true;
+                }
             }
-        };
-        let tree = &mut self.methods[at].1;
-        let index = tree.routes.len();
-        tree.paths.insert(&path, index).map_err(|error| tree.conflict(error))?;
-        // Before the other tree, so that no index is ever without its route.
-        let end = rest.as_ref().map(|name| path[..path.len() - name.len() - "{*}".len()].to_owned());
-        tree.routes.push(Route { pattern: pattern.to_owned(), native: path, endpoint, rest });
-        if let Some(end) = end {
-            tree.ends.insert(end, index).map_err(|error| tree.conflict(error))?;
         }
+        if route.is_empty() {
+            pattern.push('/');
+        }
+        let place = if is_rest { &mut node.rest } else { &mut node.here };
+        if let Some(taken) = place {
+            return Err(Conflict { with: self.routes[*taken].pattern.clone() });
+        }
+        *place = Some(self.routes.len());
+        self.routes.push(Route { endpoint, pattern, names });
         Ok(())
     }
 
@@ -149,57 +136,53 @@ impl<T> Router<T> {
             return Lookup::Options(allow(self.methods.iter().map(|(method, _)| method)));
         }
         let Some(path) = canonical(path) else { return Lookup::BadPath };
-        let toggled = match path.strip_suffix('/') {
-            Some("") => None,
-            Some(shorter) => Some(Cow::Borrowed(shorter)),
-            None => Some(Cow::Owned(format!("{path}/"))),
-        };
-        let forms = [Some((&path, false)), toggled.as_ref().map(|toggled| (toggled, true))];
-        let forms = || forms.into_iter().flatten();
+        let segments = &path[1..];
 
         let head_is_get = (method == Method::HEAD).then_some(Method::GET);
-        for (path, other_slash) in forms() {
-            for method in std::iter::once(method).chain(&head_is_get) {
-                if let Some(found) = self.tree(method).and_then(|tree| tree.at(path, other_slash)) {
-                    return Lookup::Found(found);
-                }
+        for method in std::iter::once(method).chain(&head_is_get) {
+            let tree = self.methods.iter().find(|(known, _)| known == method);
+            let mut values = Vec::new();
+            if let Some(found) = tree.and_then(|(_, tree)| tree.find(Some(segments), &mut values)) {
+                let Route { endpoint, pattern, names } = &self.routes[found];
+                let values = values.into_iter().map(decoded);
+                return Lookup::Found(Match {
+                    endpoint,
+                    pattern,
+                    params: names.iter().map(String::as_str).zip(values).collect(),
+                });
             }
         }
-        let has_path = |tree: &Tree<T>| forms().any(|(path, _)| tree.at(path, false).is_some());
-        let mut others = self.methods.iter().filter(|(_, tree)| has_path(tree)).map(|(method, _)| method).peekable();
+        let has_path = |(_, tree): &&(Method, Node)| tree.find(Some(segments), &mut Vec::new()).is_some();
+        let mut others = self.methods.iter().filter(has_path).map(|(method, _)| method).peekable();
         match others.peek() {
             None => Lookup::NotFound,
             Some(_) if method == Method::OPTIONS => Lookup::Options(allow(others)),
             Some(_) => Lookup::MethodNotAllowed(allow(others)),
         }
     }
-
-    fn tree(&self, method: &Method) -> Option<&Tree<T>> {
-        self.methods.iter().find(|(known, _)| known == method).map(|(_, tree)| tree)
-    }
 }
 
-impl<T> Tree<T> {
-    fn at(&self, path: &str, other_slash: bool) -> Option<Match<'_, T>> {
-        let (found, at_end) = match self.paths.at(path) {
-            Ok(found) => (found, false),
-            Err(_) => (self.ends.at(path).ok()?, true),
+impl Node {
+    /// The route for what is left of a path: nothing, or nothing but the slash at its end, or segments.
+    fn find<'p>(&self, left: Option<&'p str>, values: &mut Vec<&'p str>) -> Option<usize> {
+        let Some(left) = left.filter(|left| !left.is_empty()) else {
+            return self.here.or_else(|| self.rest.inspect(|_| values.push("")));
         };
-        let route = &self.routes[*found.value];
-        let mut params: Vec<(String, String)> =
-            found.params.iter().map(|(name, value)| (name.to_owned(), decoded(value))).collect();
-        if let (true, Some(rest)) = (at_end, &route.rest) {
-            params.push((rest.clone(), String::new()));
+        let (segment, after) = match left.split_once('/') {
+            Some((segment, after)) => (segment, Some(after)),
+            None => (left, None),
+        };
+        if let Some(found) = self.fixed.get(segment).and_then(|node| node.find(after, values)) {
+            return Some(found);
         }
-        Some(Match { endpoint: &route.endpoint, pattern: &route.pattern, params, other_slash })
-    }
-
-    fn conflict(&self, error: matchit::InsertError) -> RouteError {
-        let matchit::InsertError::Conflict { with } = error else {
-            return RouteError::Pattern("the path is no valid pattern");
-        };
-        let known = self.routes.iter().find(|route| route.native == with);
-        RouteError::Conflict { with: known.map_or(with, |route| route.pattern.clone()) }
+        if let Some(node) = self.param.as_ref().filter(|_| !segment.is_empty()) {
+            values.push(segment);
+            if let Some(found) = node.find(after, values) {
+                return Some(found);
+            }
+            values.pop();
+        }
+        self.rest.inspect(|_| values.push(left))
     }
 }
 
@@ -256,64 +239,4 @@ fn canonical(path: &str) -> Option<Cow<'_, str>> {
 fn decoded(piece: &str) -> String {
     // Only `%2F` and `%25` are left, so what comes out is UTF-8 as what goes in.
     percent_decode_str(piece).decode_utf8_lossy().into_owned()
-}
-
-/// A pattern in matchit's syntax.
-struct Native {
-    path: String,
-    rest: Option<String>,
-}
-
-impl Native {
-    fn parse(pattern: &str) -> Result<Self, &'static str> {
-        let Some(relative) = pattern.strip_prefix('/') else { return Err("a path begins with a slash") };
-        let mut names: Vec<&str> = Vec::new();
-        let mut path = String::new();
-        let mut rest = None;
-        for segment in relative.split('/') {
-            if rest.is_some() {
-                return Err("{name...} takes all that is left, so it must be the last segment");
-            }
-            path.push('/');
-            match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
-                Some(inner) => {
-                    let name = inner.strip_suffix("...").unwrap_or(inner);
-                    check_name(name)?;
-                    if names.contains(&name) {
-                        return Err("two parameters have the same name");
-                    }
-                    names.push(name);
-                    if name.len() < inner.len() {
-                        rest = Some(name.to_owned());
-                        path.extend(["{*", name, "}"]);
-                    } else {
-                        path.extend(["{", name, "}"]);
-                    }
-                }
-                None if segment.contains(['{', '}']) => {
-                    return Err("a parameter is a whole segment: {name}, or {name...} at the end");
-                }
-                None => path.push_str(&literal(segment)?),
-            }
-        }
-        Ok(Native { path, rest })
-    }
-}
-
-/// A fixed segment in the form that request paths are brought to.
-fn literal(segment: &str) -> Result<String, &'static str> {
-    if segment.contains(['?', '#']) {
-        return Err("a path has no query and no fragment");
-    }
-    let path = format!("/{segment}");
-    let path = canonical(&path).ok_or("a path that no request can have: check its percent-encoding, . and ..")?;
-    Ok(path[1..].replace('{', "{{").replace('}', "}}"))
-}
-
-fn check_name(name: &str) -> Result<(), &'static str> {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if name.is_empty() || !name.bytes().all(valid) {
-        return Err("a parameter's name consists of letters, digits, _ and -");
-    }
-    Ok(())
 }
