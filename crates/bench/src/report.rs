@@ -7,8 +7,8 @@ use crate::server::Kind;
 use crate::suite::Outcome;
 
 /// The columns; all but the first two hold numbers.
-const COLUMNS: [&str; 7] =
-    ["load", "server", "median", "beside Bun", "lowest to highest", "per second", "p50, p99 (µs)"];
+const COLUMNS: [&str; 8] =
+    ["load", "server", "median", "beside Bun", "lowest to highest", "per second", "core used", "p50, p99 (µs)"];
 
 /// The table of a run, in Markdown that also reads well in a terminal.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
@@ -60,8 +60,9 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
         Ok(samples) => samples,
         Err(error) => {
             let failed = format!("FAILED: {error:#}").replace(['|', '\n'], " ");
-            let nothing = String::new;
-            return [load, server, failed, nothing(), nothing(), nothing(), nothing()];
+            let mut cells = [const { String::new() }; COLUMNS.len()];
+            [cells[0], cells[1], cells[2]] = [load, server, failed];
+            return cells;
         }
     };
     let all = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<f64>>();
@@ -69,6 +70,9 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
     let figure = median(&figures).unwrap_or(f64::NAN);
     let lowest = figures.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let per_second = median(&all(|sample| sample.per_second)).unwrap_or(f64::NAN);
+    // Well below 100 % it was the load that was slow, or the machine was busy elsewhere.
+    let core_used = format!("{:.0} %", figure * per_second / 1e4);
     let latency = samples.iter().any(|sample| sample.latency.is_some());
     let percentile = |index: usize| {
         let values: Vec<f64> = samples.iter().filter_map(|sample| Some(sample.latency?[index])).collect();
@@ -80,7 +84,8 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
         format!("{figure:.2} {}", outcome.load.unit()),
         bun.map_or_else(String::new, |bun| format!("{:.2}", figure / bun)),
         format!("{lowest:.2} to {highest:.2}"),
-        format!("{:.0}", median(&all(|sample| sample.per_second)).unwrap_or(f64::NAN)),
+        format!("{per_second:.0}"),
+        if outcome.load.unit().starts_with("µs CPU") { core_used } else { String::new() },
         if latency { format!("{:.0}, {:.0}", percentile(0), percentile(1)) } else { String::new() },
     ]
 }

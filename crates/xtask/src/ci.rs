@@ -16,7 +16,12 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
+    Step {
+        name: "tools",
+        what: "rustfmt, clippy, a C++ compiler and Python are there, or are installed",
+        run: install::tools,
+    },
     Step { name: "fmt", what: "the Rust code is formatted", run: |shell| shell.cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "tidy",

@@ -1,4 +1,4 @@
-//! What the tests need from outside: a Python environment and a browser.
+//! What the checks need from outside: compilers, a Python environment and a browser.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +12,25 @@ const REQUIREMENTS: &str = "tests/e2e/requirements.txt";
 
 /// Names by which a Chromium may be installed.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+
+/// Programs that must be there, and the Debian packages that bring them.
+const TOOLS: [(&str, &str); 2] = [("c++", "g++"), ("python3", "python3-venv")];
+
+/// Makes sure that rustfmt, clippy and [`TOOLS`] are there.
+pub(crate) fn tools(shell: &Shell) -> Result<()> {
+    for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !shell.has("cargo", &[command]) {
+            shell.run("rustup", &["component", "add", component])?;
+        }
+    }
+    let missing = TOOLS.iter().filter(|(program, _)| !shell.has(program, &[]));
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        println!("rustfmt, clippy, c++ and python3 are installed");
+        return Ok(());
+    }
+    apt_get(shell, &packages)
+}
 
 /// The interpreter of the tests' own environment.
 pub(crate) fn venv_python(shell: &Shell) -> PathBuf {
@@ -44,12 +63,17 @@ pub(crate) fn browser(shell: &Shell) -> Result<()> {
         println!("{found} is installed");
         return Ok(());
     }
+    apt_get(shell, &["chromium"])
+}
+
+fn apt_get(shell: &Shell, packages: &[&str]) -> Result<()> {
     // Without root, as on a developer's machine, apt-get needs sudo.
     let sudo: &[&str] = if shell.has("sudo", &[]) { &["sudo"] } else { &[] };
-    let apt = |arguments: &[&str]| {
-        let words = [sudo, &["apt-get"], arguments].concat();
+    let run = |arguments: &[&str]| {
+        let quietly = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+        let words = [sudo, &quietly, arguments].concat();
         shell.run(words[0], &words[1..])
     };
-    apt(&["update", "--quiet"])?;
-    apt(&["install", "--yes", "--quiet", "--no-install-recommends", "chromium"])
+    run(&["update", "--quiet"])?;
+    run(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat())
 }
