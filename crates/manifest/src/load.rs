@@ -93,7 +93,7 @@ fn order_imports(manifest: &mut Manifest, report: &Report) {
         needs.insert(library.id.clone(), imports.collect());
     }
     let ids: Vec<EntryId> = manifest.libraries.iter().map(|library| library.id.clone()).collect();
-    let rank = ranks(&ids, &needs, "libraries import one another", report);
+    let rank = ranks(&ids, &needs, "a cycle of imports", report);
     manifest.libraries.sort_by_key(|library| rank.get(&library.id).copied());
 }
 
@@ -128,7 +128,7 @@ fn order_what_runs(manifest: &mut Manifest, report: &Report) {
         let place = |id| running.get(id).map(|(_, place)| *place);
         (is_server(a), place(a)).cmp(&(is_server(b), place(b)))
     });
-    let rank = ranks(&ids, &needs, "entries depend on one another", report);
+    let rank = ranks(&ids, &needs, "a cycle of dependencies", report);
     manifest.services.sort_by_key(|service| rank.get(&service.id).copied());
     manifest.process_services.sort_by_key(|service| rank.get(&service.id).copied());
     manifest.supervisors.sort_by_key(|supervisor| rank.get(&supervisor.id).copied());

@@ -137,7 +137,7 @@ fn compression(fields: &mut Fields<'_>) -> Compression {
         _ => fields.choice_of(NAME, node, &choices),
     };
     if let Some(Compression::On | Compression::Takeover) = chosen {
-        let found = format!("{} is not there yet", node.describe());
+        let found = format!("{} is not yet possible", node.describe());
         fields.refuse(NAME, node, &format!("{found}: this version does not compress, write off"));
     }
     chosen.unwrap_or(Compression::Off)

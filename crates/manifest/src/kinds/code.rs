@@ -1,7 +1,7 @@
 //! `function.lua`, `process.lua`, `library.lua`: Luau code, and the files that it is in.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostics::Diagnostic;
@@ -81,10 +81,16 @@ pub(crate) fn inside(fields: &Fields<'_>, name: &str, node: &Node, relative: &st
         fields.refuse(name, node, &reason);
         return None;
     }
+    let outside = || fields.refuse(name, node, &format!("{shown} leads outside the folder"));
+    // First by its letters, so that what lies outside is not even asked for.
+    if climbs_out(dir.strip_prefix(fields.folder.root).unwrap_or(dir), Path::new(relative)) {
+        outside();
+        return None;
+    }
     match dir.join(relative).canonicalize() {
         Ok(path) if path.starts_with(fields.folder.root) => Some(path),
         Ok(_) => {
-            fields.refuse(name, node, &format!("{shown} leads outside the folder"));
+            outside();
             None
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -99,6 +105,23 @@ pub(crate) fn inside(fields: &Fields<'_>, name: &str, node: &Node, relative: &st
             None
         }
     }
+}
+
+/// Whether the `..` of a path lead above the folder that `from` is below.
+fn climbs_out(from: &Path, relative: &Path) -> bool {
+    let mut depth = from.components().count();
+    relative.components().any(|part| match part {
+        Component::ParentDir if depth == 0 => true,
+        Component::ParentDir => {
+            depth -= 1;
+            false
+        }
+        Component::Normal(_) => {
+            depth += 1;
+            false
+        }
+        _ => false,
+    })
 }
 
 /// A file beside the missing one that was probably meant.

@@ -23,7 +23,7 @@ const POST_MIDDLEWARE: [(&str, PostMiddleware); 1] = [("websocket_relay", PostMi
 pub(crate) fn service(mut fields: Fields<'_>) -> Option<HttpService> {
     let addr = addr(&mut fields);
     if let Some(node) = fields.get("tls") {
-        fields.refuse("tls", node, "TLS is not there yet: let a proxy before the server do it");
+        fields.refuse("tls", node, "TLS is not yet possible: let a proxy before the server do it");
     }
     let service = HttpService {
         id: fields.entry.id.clone(),

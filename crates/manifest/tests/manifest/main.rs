@@ -2,6 +2,7 @@
 
 mod defaults;
 mod documents;
+mod examples;
 mod folder;
 mod hostile;
 mod mistakes;

@@ -141,7 +141,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "- { name: x, kind: library.lua, source: file://tools.luau, imports: { me: x } }",
-        "x.yaml:3:3: app:x: libraries import one another: app:x -> app:x",
+        "x.yaml:3:3: app:x: a cycle of imports: app:x -> app:x",
     ),
     // http.service
     (
@@ -162,7 +162,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "- { name: x, kind: http.service, addr: ':1', tls: { cert: a } }",
-        "x.yaml:3:51: app:x: tls: TLS is not there yet: let a proxy before the server do it",
+        "x.yaml:3:51: app:x: tls: TLS is not yet possible: let a proxy before the server do it",
     ),
     (
         "- { name: x, kind: http.service, addr: ':1', trusted_proxies: [10.0.0.0/33] }",
@@ -298,7 +298,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "- { name: x, kind: process.service, process: room, host: processes, lifecycle: { depends_on: [x] } }",
-        "x.yaml:3:3: app:x: entries depend on one another: app:x -> app:x",
+        "x.yaml:3:3: app:x: a cycle of dependencies: app:x -> app:x",
     ),
     (
         "- { name: x, kind: process.service, process: room, host: processes, lifecycle: { restart: { jitter: 2 } } }",

@@ -33,7 +33,7 @@ fn a_ring_of_dependencies_is_shown() {
     let entries = [service("a", "b"), service("b", "c"), service("c", "a"), service("d", "a")];
     assert_eq!(
         Folder::with_entries(&entries.concat()).mistakes(),
-        ["x.yaml:5:5: app:c: entries depend on one another: app:a -> app:b -> app:c -> app:a"]
+        ["x.yaml:5:5: app:c: a cycle of dependencies: app:a -> app:b -> app:c -> app:a"]
     );
 }
 
@@ -53,7 +53,7 @@ fn libraries_stand_behind_those_that_they_import() {
     let ring = [library("a", "b: b"), library("b", "a: a")];
     assert_eq!(
         Folder::with_entries(&ring.concat()).mistakes(),
-        ["x.yaml:4:5: app:b: libraries import one another: app:a -> app:b -> app:a"]
+        ["x.yaml:4:5: app:b: a cycle of imports: app:a -> app:b -> app:a"]
     );
 }
 

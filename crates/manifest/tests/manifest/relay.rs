@@ -112,15 +112,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("wsrelay.ping.timeout: -1s", "post_options.wsrelay.ping.timeout: \"-1s\" is negative: a duration is 0s or longer"),
     (
         "wsrelay.compression: on",
-        "post_options.wsrelay.compression: \"on\" is not there yet: this version does not compress, write off",
+        "post_options.wsrelay.compression: \"on\" is not yet possible: this version does not compress, write off",
     ),
     (
         "wsrelay.compression: true",
-        "post_options.wsrelay.compression: true is not there yet: this version does not compress, write off",
+        "post_options.wsrelay.compression: true is not yet possible: this version does not compress, write off",
     ),
     (
         "wsrelay.compression: takeover",
-        "post_options.wsrelay.compression: \"takeover\" is not there yet: this version does not compress, write off",
+        "post_options.wsrelay.compression: \"takeover\" is not yet possible: this version does not compress, write off",
     ),
     (
         "wsrelay.compression: gzip",
