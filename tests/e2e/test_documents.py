@@ -72,15 +72,26 @@ def test_the_printed_monitor_sees_the_other_connections_end(documents):
     assert (event["code"], event["reason"]) == (1000, "bye")
 
 
+def hears(client, content):
+    """Reads on until this was said."""
+    while True:
+        said = client.recv_json()
+        if said["event"] == "said" and said["content"] == content:
+            return said
+
+
 def test_the_printed_broadcast_reaches_everyone_in_the_room(documents):
     clients = [documents.ws("/ws/room") for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.send(f"{number} is here")
+        hears(client, f"{number} is here")
     clients[0].send("to all")
-    for client in clients:
-        said = client.recv_json()
-        assert (said["event"], said["content"]) == ("said", "to all")
+    senders = {hears(client, "to all")["from"] for client in clients}
+    assert len(senders) == 1
     clients[0].close()
     for client in clients[1:]:
-        assert client.recv_json()["event"] == "left"
+        left = client.recv_json()
+        assert (left["event"], {left["from"]}) == ("left", senders)
 
 
 def test_the_printed_router_lets_the_printed_origin_in_and_no_other(documents):

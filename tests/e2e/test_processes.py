@@ -73,6 +73,10 @@ def test_spawn_of_an_unknown_entry_or_host_is_nil_and_not_found(between):
     assert between("spawn_unknown") == {"entry": "NotFound", "host": "NotFound"}
 
 
+def test_spawn_beyond_a_hosts_max_processes_is_unavailable(between):
+    assert between("spawn_beyond_max_processes") == {"kind": "Unavailable", "again": True}
+
+
 def test_a_chunk_that_returns_nothing_runs_its_local_function_named_by_method(between):
     assert between("spawn_bare") == {"topic": "bare", "data": "from a local function"}
 
@@ -574,3 +578,4 @@ def test_a_thousand_processes_come_and_go(driver):
     for _ in range(1000):
         parent.start("call", path="process.spawn", args=["app:brief", HOST], n=2)
     parent.ping()
+    assert driver.is_alive(parent.pid)

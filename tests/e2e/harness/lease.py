@@ -20,7 +20,7 @@ class Client:
         options.setdefault("ping_interval", None)
         options.setdefault("max_size", None)
         options.setdefault("open_timeout", DEADLINE)
-        self.connection = connect(uri, proxy=None, **options)
+        self.connection = connect(uri, proxy=None, legacy=True, **options)
 
     def send(self, data):
         self.connection.send(data)
