@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.folders import GOOD, HANDLER
 from harness.lease import Lease
 from harness.server import ROOT, Server, binary
 from harness.waiting import until
@@ -134,6 +135,20 @@ def target(request, driver):
     if request.param == "child":
         return driver.spawn()
     return driver.service(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes an application and returns its folder."""
+
+    def write(index=GOOD, **files):
+        (tmp_path / "_index.yaml").write_text(index)
+        (tmp_path / "handler.luau").write_text(HANDLER)
+        for name, text in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(text)
+        return tmp_path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,17 @@ def relay_steps(target, **fields):
     return [["header", "X-WS-Relay", json.dumps({"target_pid": target, **fields})]]
 
 
+def ran(lease, group):
+    """A function that runs a case of tests/apps/processes and returns its result."""
+
+    def run(name):
+        answer = lease.http("GET", f"/case/{group}/{name}")
+        assert answer.status == 200, lease.server.tail()
+        return answer.json()
+
+    return run
+
+
 class Lease:
     def __init__(self, server):
         self.server = server
