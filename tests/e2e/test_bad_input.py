@@ -79,7 +79,10 @@ def test_a_handler_that_never_returns_is_504_and_logged(relay):
 
 REFUSED_AFTER_SPAWN = {
     426: (False, SPAWNED),
-    500: (True, [["spawn", {}], ["header", "X-WS-Relay", '{"target_pid": "$pid", "heartbeat_interval": 30}']]),
+    500: (
+        True,
+        [["spawn", {}], ["header", "X-WS-Relay", '{"target_pid": "$pid", "heartbeat_interval": 30}']],
+    ),
     503: (True, [*SPAWNED, ["terminate", "$pid"]]),
 }
 

@@ -107,6 +107,8 @@ def test_a_page_comes_back_by_itself_after_the_server_was_away(browser, results)
     ).wait_ready()
     page.wait("(document.getElementById('try-now').click(), true)")
     say(page, "I am back")
-    page.wait("!document.querySelector('#log .pending') && document.getElementById('log').innerText.includes('back')")
+    page.wait(
+        "!document.querySelector('#log .pending') && document.getElementById('log').innerText.includes('back')"
+    )
     page.close()
     again.stop()

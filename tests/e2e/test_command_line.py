@@ -63,7 +63,9 @@ def test_a_signal_drains_and_exits_with_0(folder, signal):
 
 
 def test_a_request_that_is_under_way_is_answered_before_the_exit(folder):
-    handler = HANDLER.replace("    http.response()", '    require("time").sleep("300ms")\n    http.response()')
+    handler = HANDLER.replace(
+        "    http.response()", '    require("time").sleep("300ms")\n    http.response()'
+    )
     server = Server(folder(GOOD.replace("[http]", "[http, time]"), handler__luau=handler)).wait_ready()
     wire = Wire(server.addresses["app:gateway"])
     wire.send("GET /ws/hello HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -8,6 +8,7 @@ from harness.folders import GOOD
 from harness.server import EXAMPLES, Server, moonwire
 from harness.wire import fetch
 
+
 def line_of(folder, text, name="_index.yaml"):
     """The number of the line that holds this text."""
     for number, line in enumerate((folder / name).read_text().splitlines(), 1):
@@ -145,7 +146,10 @@ ONE_MISTAKE = {
         "    path: /hello\n    func: handler\n",
         ["/ws/hello"],
     ),
-    "bad_timeout": (GOOD.replace("addr: 127.0.0.1:0", "addr: 127.0.0.1:0\n    timeouts: { request: soon }"), ["soon"]),
+    "bad_timeout": (
+        GOOD.replace("addr: 127.0.0.1:0", "addr: 127.0.0.1:0\n    timeouts: { request: soon }"),
+        ["soon"],
+    ),
     "unknown_timeout": (
         GOOD.replace("addr: 127.0.0.1:0", "addr: 127.0.0.1:0\n    timeouts: { reqest: 1s }"),
         ["reqest", "request"],
@@ -185,7 +189,9 @@ def test_a_cycle_of_libraries_is_found(folder):
 def test_mistakes_of_several_files_are_listed_together(folder):
     app = folder(FIVE)
     (app / "more").mkdir()
-    (app / "more" / "_index.yaml").write_text("namespace: more\nentries:\n  - name: x\n    kind: process.hots\n")
+    (app / "more" / "_index.yaml").write_text(
+        "namespace: more\nentries:\n  - name: x\n    kind: process.hots\n"
+    )
     text = refused(app)
     assert "_index.yaml:5" in text
     assert "more/_index.yaml:4" in text

@@ -39,9 +39,11 @@ def test_end_target_raised_is_1011_without_internals_in_the_reason(relay, driver
     assert code == 1011
     assert "secret" not in reason
     relay.wait_log(
-        lambda record: record["level"] == "error"
-        and record["message"] == "process failed"
-        and record.says("secret of the target", "app:puppet", room.pid),
+        lambda record: (
+            record["level"] == "error"
+            and record["message"] == "process failed"
+            and record.says("secret of the target", "app:puppet", room.pid)
+        ),
         what="process failed, with pid, entry and error",
     )
 

@@ -36,7 +36,9 @@ def echo(server):
     return server(str(EXAMPLES / "echo"), shards=2)
 
 
-@pytest.mark.parametrize("data", ["", "text", "grüße ☃", b"", b"\x00\xff\xfe", "x" * 100_000, b"\xff" * 100_000])
+@pytest.mark.parametrize(
+    "data", ["", "text", "grüße ☃", b"", b"\x00\xff\xfe", "x" * 100_000, b"\xff" * 100_000]
+)
 def test_echo_every_frame_comes_back_as_it_came(echo, data):
     client = echo.ws("/ws")
     client.send(data)

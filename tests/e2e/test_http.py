@@ -42,7 +42,10 @@ def test_request_query_is_percent_decoded_and_nil_when_missing(web):
 
 
 def test_request_query_params_is_a_table_of_them_all(web):
-    assert described(web, path="/api/describe?x=1&y=two+words")["query_params"] == {"x": "1", "y": "two words"}
+    assert described(web, path="/api/describe?x=1&y=two+words")["query_params"] == {
+        "x": "1",
+        "y": "two words",
+    }
 
 
 def test_request_header_is_case_insensitive_and_nil_when_missing(web):
@@ -52,7 +55,9 @@ def test_request_header_is_case_insensitive_and_nil_when_missing(web):
 
 
 def test_request_headers_is_a_table_of_them_all(web):
-    headers = {name.lower(): value for name, value in described(web, headers={"X-Test": "seen"})["headers"].items()}
+    headers = {
+        name.lower(): value for name, value in described(web, headers={"X-Test": "seen"})["headers"].items()
+    }
     assert headers["x-test"] == "seen"
     assert "host" in headers
 
@@ -132,7 +137,9 @@ def test_response_header_and_set_header_in_any_order(web):
 
 
 def test_response_set_content_type(web):
-    assert responded(web, ["write", "a"], ["set_content_type", "text/csv"]).header("content-type") == "text/csv"
+    assert (
+        responded(web, ["write", "a"], ["set_content_type", "text/csv"]).header("content-type") == "text/csv"
+    )
 
 
 def test_response_write_adds_up(web):
@@ -295,7 +302,12 @@ def test_static_spa_answers_unknown_paths_with_the_index(web):
 
 @pytest.mark.parametrize(
     "path",
-    ["/files/../_index.yaml", "/files/%2e%2e/_index.yaml", "/files/..%2f_index.yaml", "/files/assets/../../_index.yaml"],
+    [
+        "/files/../_index.yaml",
+        "/files/%2e%2e/_index.yaml",
+        "/files/..%2f_index.yaml",
+        "/files/assets/../../_index.yaml",
+    ],
 )
 def test_static_files_stay_inside_their_folder(web, path):
     answer = web.wire().request("GET", path)

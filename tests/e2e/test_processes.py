@@ -153,7 +153,16 @@ def test_send_to_a_full_mailbox_is_unavailable_and_retryable(driver):
 
 @pytest.mark.parametrize(
     "what",
-    ["nil_dest", "at_topic", "a_function", "nested_function", "thread", "cycle", "number_topic", "spawn_number"],
+    [
+        "nil_dest",
+        "at_topic",
+        "a_function",
+        "nested_function",
+        "thread",
+        "cycle",
+        "number_topic",
+        "spawn_number",
+    ],
 )
 def test_send_raises_for_what_cannot_be_sent_and_names_the_call(between, what):
     text = between("send_raises")[what]
@@ -407,7 +416,11 @@ def test_names_stand_for_a_dest_everywhere(driver, call):
 
 
 def test_a_call_with_a_wrong_type_raises_with_the_call_as_written(driver):
-    for path, args in (("process.monitor", [7]), ("process.registry.register", [{}]), ("process.send", [None, "x"])):
+    for path, args in (
+        ("process.monitor", [7]),
+        ("process.registry.register", [{}]),
+        ("process.send", [None, "x"]),
+    ):
         with pytest.raises(Raised, match=path.replace(".", r"\.")):
             driver.call(path, *args)
 

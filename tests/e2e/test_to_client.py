@@ -69,7 +69,9 @@ def test_ws_send_a_number_or_boolean_is_sent_as_its_text(relay, driver, joined, 
     [{"type": "text"}, {"type": "picture", "data": "x"}, {"type": 7, "data": "x"}],
     ids=["no_data", "unknown_type", "type_that_is_no_text"],
 )
-def test_ws_send_without_data_or_with_an_unknown_type_is_a_warning_and_no_frame(relay, driver, joined, payload):
+def test_ws_send_without_data_or_with_an_unknown_type_is_a_warning_and_no_frame(
+    relay, driver, joined, payload
+):
     client, pid = joined
     assert driver.send(pid, "ws.send", payload) is True
     nothing_but(client, driver, pid)

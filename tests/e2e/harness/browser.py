@@ -44,7 +44,9 @@ class Browser:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         address = until(self._address, "chromium's DevTools address", 30)
-        self.socket = connect(address, proxy=None, legacy=True, max_size=None, ping_interval=None, compression=None)
+        self.socket = connect(
+            address, proxy=None, legacy=True, max_size=None, ping_interval=None, compression=None
+        )
         self.numbers = itertools.count(1)
         self.answers = {}
         self.events = []
