@@ -85,6 +85,7 @@ class Server:
         self.log = []
         self.changed = threading.Condition()
         self.is_ready = False
+        self.said_all = False
         self.child = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -113,6 +114,9 @@ class Server:
                 if line == "ready":
                     self.is_ready = True
                 self.changed.notify_all()
+        with self.changed:
+            self.said_all = True
+            self.changed.notify_all()
 
     def _read_log(self):
         for line in self.child.stderr:
@@ -123,10 +127,10 @@ class Server:
 
     def wait_ready(self, deadline=20.0):
         with self.changed:
-            self.changed.wait_for(lambda: self.is_ready or self.child.poll() is not None, deadline)
+            self.changed.wait_for(lambda: self.is_ready or self.said_all, deadline)
         if not self.is_ready:
-            code = self.child.poll()
             self.kill()
+            code = self.child.returncode
             raise AssertionError(f"not ready (exit code {code}):\n{self.tail()}")
         return self
 
