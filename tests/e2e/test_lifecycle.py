@@ -24,7 +24,7 @@ def server():
 
 
 def runs(server, name):
-    return [r for r in list(server.log) if r["message"] == "service runs" and r.says(f'"{name}"')]
+    return [r for r in list(server.log) if r["message"] == "service runs" and r.says(name)]
 
 
 def wait_runs(server, name, count, deadline=20):
@@ -93,7 +93,7 @@ def test_restart_waits_begin_anew_after_a_stable_time(server):
     tell(server, "told", "fail")
     mark = time.monotonic()
     wait_runs(server, "told", began + 3)
-    assert runs(server, "told")[-1].arrived - mark < 0.29, "the first wait again, not 900 ms"
+    assert runs(server, "told")[-1].arrived - mark < 0.6, "the first wait again, not 900 ms"
 
 
 def test_a_service_that_failed_is_named_in_the_log(server):

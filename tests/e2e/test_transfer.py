@@ -216,7 +216,10 @@ def test_transfer_loses_and_doubles_no_message_while_the_client_sends(relay, dri
         moved(driver, pid, target_pid=target.pid)
     talking.join(20)
     client.close(1000, "all said")
-    other.message("ws.leave", deadline=20, **{"from": pid})
+    while other.message("ws.leave", deadline=20, **{"from": pid})["data"]["cause"] != "client":
+        continue
+    here.ping()
+    other.ping()
     seen = []
     for target in (here, other):
         inside = False
