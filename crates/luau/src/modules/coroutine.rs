@@ -1,0 +1,24 @@
+//! `coroutine.spawn`.
+
+use crate::call::{Call, Native, Raise};
+
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("spawn", spawn)];
+
+/// `coroutine.spawn(fn, ...)`: runs fn beside the caller; it begins when the caller waits.
+fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {
+    if call.type_name(1) != "function" {
+        return Err(Raise(format!("coroutine.spawn(fn, ...): fn: expected a function, got {}", call.type_name(1))));
+    }
+    let state = call.state;
+    let count = call.count() as i32;
+    let thread = state.push_thread();
+    let anchor = state.keep(-1);
+    state.pop(1);
+    if !thread.reserve(count + 1) {
+        state.release(anchor);
+        return Err(Raise("coroutine.spawn(fn, ...): too many arguments".to_owned()));
+    }
+    state.move_to(thread, count);
+    call.program().more().tasks.add(thread, anchor, count - 1);
+    Ok(0)
+}

@@ -1,0 +1,455 @@
+//! `process`: the natives of processes, messages, relations and names.
+
+use crate::call::{Call, Native, Raise, WAIT};
+use crate::modules::channel::must_be_able_to_wait;
+use crate::program::lanes::INBOX;
+use crate::program::tasks::Wait;
+use crate::runtime::Seed;
+use crate::value;
+use crate::vm::pod::{Condemned, LastFrame};
+use bytes::Bytes;
+use kernel::limits::LABEL_BYTES;
+use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Spawn, SpawnBody, Topic};
+use units::nearest;
+
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[
+    ("receive_inbox", receive_inbox),
+    ("channels", channels),
+    ("listen", listen),
+    ("unlisten", unlisten),
+    ("pid", pid),
+    ("send", send),
+    ("monitor", monitor),
+    ("unmonitor", unmonitor),
+    ("link", link),
+    ("unlink", unlink),
+    ("cancel", cancel),
+    ("terminate", terminate),
+    ("set_options", set_options),
+    ("get_options", get_options),
+    ("spawn", |call| spawn(call, "process.spawn", false, false)),
+    ("spawn_monitored", |call| spawn(call, "process.spawn_monitored", true, false)),
+    ("spawn_linked", |call| spawn(call, "process.spawn_linked", false, true)),
+    ("spawn_linked_monitored", |call| spawn(call, "process.spawn_linked_monitored", true, true)),
+    ("register", register),
+    ("lookup", lookup),
+    ("unregister", unregister),
+];
+
+// Receiving
+
+/// `receive_inbox() -> topic, from, value, …`: the next message of the inbox; waits for one.
+fn receive_inbox(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let (program, cx) = call.both();
+    if let Some(item) = program.take(INBOX, cx) {
+        return Ok(program.push_item(call.state, item, cx) as usize);
+    }
+    must_be_able_to_wait(call, "process.inbox():receive()")?;
+    let program = call.program();
+    let (id, turn) = program.wait(Wait::Receive(INBOX));
+    if let Some(more) = &mut program.more {
+        more.lanes.get(INBOX).waiters.push_back((id, turn));
+    }
+    Ok(WAIT)
+}
+
+/// `channels() -> table`: the process's own table of its lanes' channels.
+fn channels(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let state = call.state;
+    let reference = call.program().channels;
+    if reference > 0 {
+        state.push_ref(reference);
+    } else {
+        state.push_table(0, 1);
+        let reference = state.keep(-1);
+        call.program().channels = reference;
+    }
+    Ok(1)
+}
+
+/// `listen(topic) -> lane`. Messages of the topic that wait in the inbox come along.
+fn listen(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let topic = topic(call, 1, "process.listen(topic, {message=true}?)")?;
+    let (program, cx) = call.both();
+    let (lane, new) = program.more().lanes.listen(topic);
+    if new {
+        // What has arrived, but was not received, is sorted again.
+        let waiting = std::mem::take(&mut program.more().lanes.get(INBOX).items);
+        for item in waiting {
+            program.sort(item);
+        }
+        while let Some((mail, claim)) = cx.next_mail() {
+            program.route(mail, claim, cx, None);
+        }
+    }
+    call.push_number(f64::from(lane));
+    Ok(1)
+}
+
+/// `unlisten(lane) -> true`.
+fn unlisten(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let lane = call.number(1).unwrap_or(0.0) as u32;
+    let program = call.program();
+    for (id, _) in program.more().lanes.unlisten(lane) {
+        program.wake(id, 0);
+    }
+    call.push_bool(true);
+    Ok(1)
+}
+
+// Addresses
+
+/// The PID that an argument means: a PID's text or a registered name. `None`: nobody has it.
+fn dest(call: &mut Call<'_>, argument: usize, what: &str) -> Result<Option<Pid>, Raise> {
+    let Some(text) = call.bytes(argument) else {
+        let kind = call.type_name(argument);
+        let hint = if kind == "nil" { " (did the spawn fail?)" } else { "" };
+        return Err(Raise(format!("{what}: dest: expected a PID or a registered name, got {kind}{hint}")));
+    };
+    let is_pid = text.first() == Some(&b'{');
+    // The text stays at its place on the stack during the call.
+    let text = call.state.string(argument as i32);
+    let cx = call.cx();
+    if is_pid {
+        return Ok(Pid::parse(text, cx.hosts()));
+    }
+    Ok(std::str::from_utf8(text).ok().and_then(|name| cx.lookup(name)))
+}
+
+fn nobody(call: &mut Call<'_>, argument: usize) -> usize {
+    let text = call.state.describe(argument as i32);
+    let what = if text.starts_with('{') { "does not live" } else { "is no registered name" };
+    call.fail(&Error::new(Kind::NotFound, format!("{text} {what}")))
+}
+
+fn refused(call: &mut Call<'_>, argument: usize, refused: Refused) -> usize {
+    match refused {
+        Refused::NotFound => nobody(call, argument),
+        Refused::Full => {
+            let text = format!("the mailbox of {} is full", call.state.describe(argument as i32));
+            call.fail(&Error::new(Kind::Unavailable, text))
+        }
+    }
+}
+
+fn answer(call: &mut Call<'_>, result: Result<(), Error>) -> usize {
+    match result {
+        Ok(()) => {
+            call.push_bool(true);
+            1
+        }
+        Err(error) => call.fail(&error),
+    }
+}
+
+fn topic(call: &Call<'_>, argument: usize, what: &str) -> Result<Topic, Raise> {
+    let Some(text) = call.text(argument) else {
+        return Err(Raise(format!("{what}: topic: expected a text, got {}", call.type_name(argument))));
+    };
+    if text.is_empty() || text.len() > LABEL_BYTES {
+        return Err(Raise(format!("{what}: topic: expected 1 to {LABEL_BYTES} bytes, got {}", text.len())));
+    }
+    if text.starts_with('@') {
+        return Err(Raise(format!("{what}: topic: \"{text}\" belongs to the system (it begins with \"@\")")));
+    }
+    Ok(Topic::from(text))
+}
+
+// Sending
+
+/// `process.send(dest, topic, ...)`.
+fn send(call: &mut Call<'_>) -> Result<usize, Raise> {
+    const WHAT: &str = "process.send(dest, topic, ...)";
+    let to = dest(call, 1, WHAT)?;
+    let topic = topic(call, 2, WHAT)?;
+    let host = to.map_or(kernel::HostId::SYSTEM, Pid::host);
+    let most = call.cx().hosts()[host].mailbox_bytes;
+    // A payload that cannot be copied is a mistake whoever is there to get it.
+    let body = payload(call, &topic, most)?;
+    let Some(to) = to else { return Ok(nobody(call, 1)) };
+    let from = call.program().pid;
+    match call.cx().send(to, Message { topic, from, body }) {
+        Ok(()) => {
+            call.push_bool(true);
+            Ok(1)
+        }
+        Err(error) => Ok(refused(call, 1, error)),
+    }
+}
+
+fn payload(call: &Call<'_>, topic: &Topic, most: u64) -> Result<Body, Raise> {
+    let count = call.count().saturating_sub(2) as i32;
+    if count == 1
+        && &**topic == "ws.send"
+        && let Some(frame) = frame(call, 3)
+    {
+        return Ok(Body::Frame(frame));
+    }
+    match value::arguments(call.state, call.pod, 3, count, most) {
+        Ok(None) => Ok(Body::None),
+        Ok(Some(term)) => Ok(Body::Term(term)),
+        Err(text) => Err(Raise(format!("process.send(dest, topic, ...): payload: {}", value::explain(&text)))),
+    }
+}
+
+/// A table that is exactly `{type = "text" | "binary", data = string}`, without a copy of its table. The bytes of the
+/// string that was sent last are shared: a broadcast frames one string once.
+fn frame(call: &Call<'_>, argument: i32) -> Option<Frame> {
+    let state = call.state;
+    if state.type_name(argument) != "table" || !state.reserve(4) {
+        return None;
+    }
+    let top = state.top();
+    state.get_field(argument, c"type");
+    state.get_field(argument, c"data");
+    let (kind, data) = (state.string(top + 1), state.string(top + 2));
+    let binary = kind == b"binary";
+    let fits = (binary || kind == b"text") && state.is_string(top + 2) && has_fields(call, argument, 2);
+    let bytes = fits.then(|| shared(call, top + 2, data));
+    state.set_top(top);
+    Some(Frame { binary, bytes: bytes?, relayed: None })
+}
+
+/// Whether a table has exactly so many keys.
+fn has_fields(call: &Call<'_>, table: i32, count: usize) -> bool {
+    let (state, mut place, mut found) = (call.state, 0, 0);
+    loop {
+        place = state.raw_iterate(table, place);
+        if place < 0 {
+            return found == count;
+        }
+        state.pop(2);
+        found += 1;
+        if found > count {
+            return false;
+        }
+    }
+}
+
+fn shared(call: &Call<'_>, index: i32, data: &[u8]) -> Bytes {
+    let mut last = call.pod.last_frame.borrow_mut();
+    if let Some(last) = &*last
+        && std::ptr::eq(last.place, data.as_ptr())
+        && last.bytes.len() == data.len()
+    {
+        return last.bytes.clone();
+    }
+    let bytes = Bytes::copy_from_slice(data);
+    if let Some(last) = last.take() {
+        call.state.release(last.reference);
+    }
+    // Kept alive, so that no other string can come to lie at its place.
+    let reference = call.state.keep(index);
+    *last = Some(LastFrame { place: data.as_ptr(), bytes: bytes.clone(), reference });
+    bytes
+}
+
+// Relations
+
+/// `process.pid()`.
+fn pid(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let pid = call.program().pid;
+    let (_, cx) = call.both();
+    call.pod.push_pid(call.state, pid, cx.hosts());
+    Ok(1)
+}
+
+fn monitor(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let Some(to) = dest(call, 1, "process.monitor(dest)")? else { return Ok(nobody(call, 1)) };
+    let result = call.cx().monitor(to);
+    Ok(answer(call, result))
+}
+
+fn unmonitor(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let Some(to) = dest(call, 1, "process.unmonitor(dest)")? else { return Ok(nobody(call, 1)) };
+    if call.cx().unmonitor(to) {
+        call.push_bool(true);
+        return Ok(1);
+    }
+    Ok(nobody(call, 1))
+}
+
+fn link(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let Some(to) = dest(call, 1, "process.link(dest)")? else { return Ok(nobody(call, 1)) };
+    let result = call.cx().link(to);
+    Ok(answer(call, result))
+}
+
+fn unlink(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let Some(to) = dest(call, 1, "process.unlink(dest)")? else { return Ok(nobody(call, 1)) };
+    if call.cx().unlink(to) {
+        call.push_bool(true);
+        return Ok(1);
+    }
+    Ok(nobody(call, 1))
+}
+
+fn reason(call: &Call<'_>, what: &str) -> Result<Option<String>, Raise> {
+    match call.type_name(2) {
+        "nil" | "nothing" => Ok(None),
+        "string" => Ok(Some(call.state.describe(2))),
+        other => Err(Raise(format!("{what}: reason: expected a text, got {other}"))),
+    }
+}
+
+fn cancel(call: &mut Call<'_>) -> Result<usize, Raise> {
+    const WHAT: &str = "process.cancel(dest, reason?)";
+    let Some(to) = dest(call, 1, WHAT)? else { return Ok(nobody(call, 1)) };
+    let reason = reason(call, WHAT)?;
+    match call.cx().cancel(to, reason.as_deref()) {
+        Ok(()) => Ok(answer(call, Ok(()))),
+        Err(error) => Ok(refused(call, 1, error)),
+    }
+}
+
+fn terminate(call: &mut Call<'_>) -> Result<usize, Raise> {
+    const WHAT: &str = "process.terminate(dest, reason?)";
+    let Some(to) = dest(call, 1, WHAT)? else { return Ok(nobody(call, 1)) };
+    let reason = reason(call, WHAT)?;
+    let itself = to == call.program().pid;
+    match call.cx().terminate(to, reason.as_deref()) {
+        Ok(()) if itself => {
+            // Nothing of it runs any more, wherever it stands.
+            call.pod.condemned.set(Some(Condemned::Ended));
+            if call.state.is_yieldable() {
+                return Ok(WAIT);
+            }
+            call.pod.arm();
+            Err(Raise("terminated".to_owned()))
+        }
+        Ok(()) => Ok(answer(call, Ok(()))),
+        Err(error) => Ok(refused(call, 1, error)),
+    }
+}
+
+/// `process.set_options{trap_links=true}`.
+fn set_options(call: &mut Call<'_>) -> Result<usize, Raise> {
+    const WHAT: &str = "process.set_options{trap_links=true}";
+    if call.type_name(1) != "table" {
+        return Err(Raise(format!("{WHAT}: expected a table, got {}", call.type_name(1))));
+    }
+    let state = call.state;
+    let (mut place, mut trap) = (0, None);
+    loop {
+        place = state.raw_iterate(1, place);
+        if place < 0 {
+            break;
+        }
+        let (key, value) = (state.describe(-2), state.type_name(-1));
+        if key != "trap_links" {
+            let hint = nearest::did_you_mean(&key, ["trap_links"]);
+            return Err(Raise(format!("{WHAT}: unknown option \"{key}\"{hint}")));
+        }
+        if value != "boolean" {
+            return Err(Raise(format!("{WHAT}: trap_links: expected a boolean, got {value}")));
+        }
+        trap = Some(state.boolean(-1));
+        state.pop(2);
+    }
+    if let Some(trap) = trap {
+        call.cx().set_trap_links(trap);
+    }
+    Ok(answer(call, Ok(())))
+}
+
+fn get_options(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let trap = call.cx().trap_links();
+    call.state.push_table(0, 1);
+    call.push_bool(trap);
+    call.state.set_field(-2, c"trap_links");
+    Ok(1)
+}
+
+// Spawning
+
+fn spawn(call: &mut Call<'_>, name: &str, monitored: bool, linked: bool) -> Result<usize, Raise> {
+    let text = |call: &Call<'_>, argument: usize, what: &str, example: &str| match call.text(argument) {
+        Some(text) => Ok(text.to_owned()),
+        None => {
+            let kind = call.type_name(argument);
+            Err(Raise(format!("{name}(id, host, ...): {what}: expected {example}, got {kind}")))
+        }
+    };
+    let id = text(call, 1, "id", "an entry such as \"app.ws:handler\"")?;
+    let host = text(call, 2, "host", "a process.host such as \"app:processes\"")?;
+    let registry = &call.pod.registry;
+    let namespace = registry.get(call.program().entry).namespace().to_owned();
+    let resolve = |name: String| if name.contains(':') { name } else { format!("{namespace}:{name}") };
+    let (id, host) = (resolve(id), resolve(host));
+    let entry = match call.pod.registry.process(&id) {
+        Ok(entry) => entry,
+        Err(text) => return Ok(call.fail(&Error::new(Kind::NotFound, format!("{name}: {text}")))),
+    };
+    let Some(host) = call.cx().hosts().find(&host).filter(|&host| host != kernel::HostId::SYSTEM) else {
+        let hint = nearest::did_you_mean(&host, call.cx().hosts().names().skip(1));
+        return Ok(call.fail(&Error::new(Kind::NotFound, format!("{name}: no process.host \"{host}\"{hint}"))));
+    };
+    let most = call.cx().hosts()[host].mailbox_bytes;
+    let mut args = Vec::with_capacity(call.count().saturating_sub(2));
+    for argument in 3..=call.count() {
+        match value::to_term(call.state, call.pod, argument as i32, most) {
+            Ok(term) => args.push(term),
+            Err(text) => {
+                let text = value::explain(&text);
+                return Err(Raise(format!("{name}(id, host, ...): argument {}: {text}", argument - 2)));
+            }
+        }
+    }
+    let body = SpawnBody::Seed(Box::new(Seed { entry, args, extension: None }));
+    match call.cx().spawn(Spawn { host, body, monitored, linked }) {
+        Ok(pid) => {
+            let (_, cx) = call.both();
+            call.pod.push_pid(call.state, pid, cx.hosts());
+            Ok(1)
+        }
+        Err(error) => Ok(call.fail(&error)),
+    }
+}
+
+// Names
+
+fn name(call: &Call<'_>, what: &str) -> Result<String, Raise> {
+    match call.text(1) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Raise(format!("{what}: name: expected a text, got {}", call.type_name(1)))),
+    }
+}
+
+fn register(call: &mut Call<'_>) -> Result<usize, Raise> {
+    const WHAT: &str = "process.registry.register(name, pid?)";
+    let name = name(call, WHAT)?;
+    let pid = match call.type_name(2) {
+        "nil" | "nothing" => call.program().pid,
+        _ => match dest(call, 2, WHAT)? {
+            Some(pid) => pid,
+            None => return Ok(nobody(call, 2)),
+        },
+    };
+    let result = call.cx().register(&name, pid);
+    Ok(answer(call, result))
+}
+
+fn lookup(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let name = name(call, "process.registry.lookup(name)")?;
+    let (_, cx) = call.both();
+    match cx.lookup(&name) {
+        Some(pid) => {
+            call.pod.push_pid(call.state, pid, cx.hosts());
+            Ok(1)
+        }
+        None => Ok(call.fail(&Error::new(Kind::NotFound, format!("\"{name}\" is no registered name")))),
+    }
+}
+
+fn unregister(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let name = name(call, "process.registry.unregister(name)")?;
+    let cx = call.cx();
+    if cx.unregister(&name) {
+        return Ok(answer(call, Ok(())));
+    }
+    let error = match cx.lookup(&name) {
+        Some(_) => Error::new(Kind::PermissionDenied, format!("\"{name}\" is held by another process")),
+        None => Error::new(Kind::NotFound, format!("\"{name}\" is no registered name")),
+    };
+    Ok(call.fail(&error))
+}

@@ -1,0 +1,97 @@
+//! `time`: waiting and clocks. Durations are texts such as `"1.5s"` or numbers of nanoseconds.
+
+use crate::call::{Call, Native, Raise, WAIT};
+use crate::modules::channel::must_be_able_to_wait;
+use crate::program::lanes::ChannelTimer;
+use crate::program::slice::SLEEP;
+use crate::program::tasks::Wait;
+use kernel::Time;
+
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("sleep", sleep), ("start", start), ("stop", stop), ("now", now)];
+
+/// The nanoseconds of a duration.
+fn duration(call: &Call<'_>, argument: usize, what: &str) -> Result<u64, Raise> {
+    if let Some(number) = call.number(argument) {
+        if number.is_nan() {
+            return Err(Raise(format!("{what}: duration: not a number")));
+        }
+        return Ok(number.clamp(0.0, 9e18) as u64);
+    }
+    let Some(text) = call.text(argument) else {
+        let kind = call.type_name(argument);
+        return Err(Raise(format!("{what}: duration: expected a text such as \"1.5s\" or nanoseconds, got {kind}")));
+    };
+    match units::duration::parse(text) {
+        Ok(duration) => Ok(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        Err(error) => Err(Raise(format!("{what}: duration: {error}"))),
+    }
+}
+
+/// `time.sleep(duration)`.
+fn sleep(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let what = "time.sleep(duration)";
+    let nanoseconds = duration(call, 1, what)?;
+    must_be_able_to_wait(call, what)?;
+    let due = now_of(call).0.saturating_add(nanoseconds);
+    let (id, turn) = call.program().wait(Wait::Sleep);
+    let token = SLEEP | u64::from(id) << 32 | u64::from(turn);
+    if let Err(error) = call.cx().set_timer(Time(due), token) {
+        if let Some(task) = call.program().task(id) {
+            task.wait = Wait::Running;
+        }
+        return Err(Raise(format!("{what}: {error}")));
+    }
+    Ok(WAIT)
+}
+
+/// `start(duration, channel, again) -> timer`: puts a tick into a channel after a duration, once or again and again.
+fn start(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let again = call.boolean(3) == Some(true);
+    let what = if again { "time.ticker(duration)" } else { "time.after(duration)" };
+    let nanoseconds = duration(call, 1, what)?;
+    if again && nanoseconds == 0 {
+        return Err(Raise(format!("{what}: duration: must be more than zero")));
+    }
+    let due = now_of(call).0.saturating_add(nanoseconds);
+    let channel = call.state.keep(2);
+    let every = again.then_some(nanoseconds);
+    let key = call.program().more().lanes.add_timer(ChannelTimer { channel, every, due, id: None });
+    match call.cx().set_timer(Time(due), key) {
+        Ok(id) => {
+            if let Some(timer) = call.program().more().lanes.timer(key) {
+                timer.id = Some(id);
+            }
+            call.push_number(key as f64);
+            Ok(1)
+        }
+        Err(error) => {
+            call.program().more().lanes.remove_timer(key);
+            call.state.release(channel);
+            Err(Raise(format!("{what}: {error}")))
+        }
+    }
+}
+
+/// `stop(timer)`.
+fn stop(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let key = call.number(1).unwrap_or(0.0) as u64;
+    if let Some(timer) = call.program().more().lanes.remove_timer(key) {
+        if let Some(id) = timer.id {
+            call.cx().cancel_timer(id);
+        }
+        call.state.release(timer.channel);
+    }
+    Ok(0)
+}
+
+/// `time.now() -> number`: seconds since 1970.
+fn now(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let time = now_of(call);
+    let wall = call.program().timer().wall(time);
+    call.push_number(wall);
+    Ok(1)
+}
+
+fn now_of(call: &mut Call<'_>) -> Time {
+    (call.program().timer().clock)()
+}

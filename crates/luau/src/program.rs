@@ -1,0 +1,157 @@
+//! A Luau program as a process of the kernel.
+//!
+//! A program is one or more tasks: the main one, and those that `coroutine.spawn` started. A task is a Luau thread;
+//! it runs until it waits (a native function breaks out of it), is preempted, or is done. A slice runs tasks that are
+//! ready until none is, takes mail between them, and is over after about a millisecond whatever happens.
+
+pub(crate) mod lanes;
+pub(crate) mod tasks;
+pub(crate) mod slice;
+
+use crate::registry::EntryIndex;
+use crate::runtime::Extension;
+use crate::vm::Pod;
+use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
+use lanes::Lanes;
+use std::os::raw::c_int;
+use std::rc::Rc;
+use tasks::{Task, Tasks};
+
+pub use slice::SliceTimer;
+
+/// One process's program.
+pub(crate) struct Program {
+    pub(crate) pod: Rc<Pod>,
+    timer: Rc<SliceTimer>,
+    pub(crate) entry: EntryIndex,
+    pub(crate) pid: Pid,
+    phase: Phase,
+    /// Keeps the main thread alive.
+    anchor: c_int,
+    pub(crate) main: Task,
+    /// The channels of its lanes, as a registry reference to a table; 0 for none yet.
+    pub(crate) channels: c_int,
+    /// What only programs with more than one coroutine, channel or timer have.
+    pub(crate) more: Option<Box<More>>,
+    pub(crate) extension: Option<Box<dyn Extension>>,
+    heap: Heap,
+}
+
+#[derive(Default)]
+pub(crate) struct More {
+    pub(crate) tasks: Tasks,
+    pub(crate) lanes: Lanes,
+    /// The results of `require`, as a registry reference to a table; 0 for none yet.
+    pub(crate) loaded: c_int,
+    /// State of `math.random`.
+    pub(crate) random: u64,
+}
+
+enum Phase {
+    /// Not started: the arguments of its function.
+    New(Vec<Term>),
+    /// The chunk runs; the arguments wait for the function that it exposes.
+    Chunk(Vec<Term>),
+    /// The function runs.
+    Function,
+}
+
+/// What is known of a program's part of the heap.
+#[derive(Default)]
+struct Heap {
+    /// Bytes that its slices took since they were last measured: an upper bound of what it holds.
+    taken: usize,
+    /// Its own memory category and what it held before it had one; small programs share one.
+    category: Option<(i32, usize)>,
+    /// It looked too large: the collector's cycle after which it is measured.
+    measuring: Option<u64>,
+}
+
+impl Program {
+    pub(crate) fn new(
+        pod: Rc<Pod>,
+        timer: Rc<SliceTimer>,
+        entry: EntryIndex,
+        pid: Pid,
+        args: Vec<Term>,
+        extension: Option<Box<dyn Extension>>,
+    ) -> Program {
+        let (thread, anchor) = pod.new_thread();
+        pod.living.set(pod.living.get() + 1);
+        let main = Task::new(thread);
+        let phase = Phase::New(args);
+        Program { pod, timer, entry, pid, phase, anchor, main, channels: 0, more: None, extension, heap: Heap::default() }
+    }
+
+    pub(crate) fn more(&mut self) -> &mut More {
+        if self.more.is_none() {
+            let more = self.more.insert(Box::default());
+            // From now on there is a queue, and a main task that is ready has its place in it.
+            if matches!(self.main.wait, tasks::Wait::Ready { .. }) {
+                more.tasks.ready.push_back(0);
+            }
+        }
+        self.more.get_or_insert_default()
+    }
+
+    pub(crate) fn timer(&self) -> &SliceTimer {
+        &self.timer
+    }
+
+    fn fail(&self, kind: Kind, message: impl Into<Box<str>>) -> Next {
+        Next::End(Exit::failed(kernel::Error::new(kind, message)))
+    }
+
+    fn release(&mut self) {
+        let main = self.pod.main();
+        main.release(self.anchor);
+        if self.channels > 0 {
+            main.release(self.channels);
+        }
+        if let Some(more) = self.more.take() {
+            more.tasks.release(main);
+            more.lanes.release(main);
+            if more.loaded > 0 {
+                main.release(more.loaded);
+            }
+        }
+        if let Some((category, _)) = self.heap.category.take() {
+            self.pod.give_back_category(category);
+        }
+        self.pod.living.set(self.pod.living.get() - 1);
+    }
+
+    fn log_end(&self, exit: &Exit, cx: &Cx<'_>) {
+        let Some(error) = &exit.error else { return };
+        let pid = self.pid.text(cx.hosts());
+        let entry = &*self.pod.registry.get(self.entry).id;
+        if error.kind == Kind::Canceled {
+            tracing::info!(%pid, entry, reason = %error.message, "process terminated");
+        } else {
+            let trace = error.stack.as_deref().unwrap_or("");
+            let separator = if trace.is_empty() { "" } else { "\n" };
+            tracing::error!(%pid, entry, kind = error.kind.name(), error = %format!("{}{separator}{trace}", error.message), "process failed");
+        }
+    }
+}
+
+impl Process for Program {
+    fn step(&mut self, cx: &mut Cx<'_>) -> Next {
+        if self.pod.poisoned.get() {
+            return self.fail(Kind::Internal, "its virtual machine had a fault and was ended");
+        }
+        slice::run(self, cx)
+    }
+
+    fn ended(&mut self, exit: &Exit, cx: &mut Cx<'_>) {
+        self.log_end(exit, cx);
+        // Unread messages that programs hold in channels go back to their senders' credit.
+        if let Some(more) = &mut self.more {
+            more.lanes.give_back(cx);
+        }
+        self.release();
+        if let Some(extension) = self.extension.take() {
+            extension.finished(exit, cx);
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! One slice of a program: from the kernel's call to its answer.
+
+use super::lanes::{EVENTS, INBOX, Item};
+use super::tasks::{Task, TaskId, Wait};
+use super::{Phase, Program};
+use crate::call::{Running, push_error};
+use crate::failure;
+use crate::registry::Role;
+use crate::state::{Resumed, State};
+use crate::value;
+use crate::vm::Pod;
+use crate::vm::pod::Condemned;
+use crate::vm::watchdog::Watched;
+use kernel::{Body, Claim, Cx, Event, Exit, Hosts, Kind, Mail, Message, Next, Time};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+/// Mail that is taken between two tasks, so that a task that never waits cannot keep mail from the others.
+const MAIL: usize = 64;
+/// A program that has taken so much is counted on its own.
+const LARGE: usize = 1 << 20;
+/// Timer tokens with this bit belong to a sleeping task: its number and turn are below.
+pub(crate) const SLEEP: u64 = 1 << 63;
+
+/// Tells the watchdog when slices begin and end, and the programs what time it is.
+pub struct SliceTimer {
+    pub(crate) watched: Watched,
+    /// Seconds since 1970 at the node's time 0.
+    pub(crate) epoch: f64,
+    /// The time now.
+    pub(crate) clock: Box<dyn Fn() -> Time>,
+}
+
+impl SliceTimer {
+    /// Seconds since 1970.
+    pub(crate) fn wall(&self, time: Time) -> f64 {
+        self.epoch + time.0 as f64 / 1e9
+    }
+}
+
+/// How a task came back.
+enum Came {
+    /// It waits.
+    Waits,
+    /// Its slice is over.
+    Preempted,
+    /// It is done; its results are on its stack.
+    Done,
+    Ends(Exit),
+}
+
+pub(super) fn run(program: &mut Program, cx: &mut Cx<'_>) -> Next {
+    let pod = program.pod.clone();
+    let timer = program.timer.clone();
+    if let Some(next) = program.measured(cx) {
+        pod.collector.after_slice(0, pod.memory.used.get());
+        return next;
+    }
+    let limit = cx.hosts()[program.pid.host()].memory_limit as usize;
+    // From here on native functions reach the program and the kernel through these pointers, and so does this slice.
+    let this: *mut Program = program;
+    let kernel: *mut Cx<'static> = std::ptr::from_mut(cx).cast();
+    let running = Running { program: this, cx: kernel };
+    pod.running.set(&running);
+    pod.begin_slice();
+    pod.memory.begin(limit);
+    timer.watched.begin(pod.callbacks());
+    let ran = catch_unwind(AssertUnwindSafe(|| Slice { program: this, cx: kernel, pod: &pod, limit }.run()));
+    timer.watched.end();
+    pod.disarm();
+    let taken = pod.memory.end();
+    pod.running.set(std::ptr::null());
+    let next = match ran {
+        Ok(next) => program.account(next, taken, limit),
+        Err(panic) => {
+            pod.poisoned.set(true);
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let entry = &*pod.registry.get(program.entry).id;
+            tracing::error!(entry, panic = text.unwrap_or("unknown"), "a fault in a native function: its pod is ended");
+            program.fail(Kind::Internal, "a fault in a native function")
+        }
+    };
+    if !pod.poisoned.get() {
+        pod.collector.after_slice(taken, pod.memory.used.get());
+    }
+    next
+}
+
+struct Slice<'a> {
+    program: *mut Program,
+    cx: *mut Cx<'static>,
+    pod: &'a Rc<Pod>,
+    limit: usize,
+}
+
+impl Slice<'_> {
+    #[allow(clippy::mut_from_ref)]
+    fn program(&self) -> &mut Program {
+        // SAFETY: see `run`; callers do not hold the result across a resume.
+        unsafe { &mut *self.program }
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn cx(&self) -> &mut Cx<'_> {
+        // SAFETY: see `run`; callers do not hold the result across a resume.
+        unsafe { &mut *self.cx.cast::<Cx<'_>>() }
+    }
+
+    fn run(&self) -> Next {
+        if let Phase::New(args) = &mut self.program().phase {
+            let args = std::mem::take(args);
+            let program = self.program();
+            program.phase = Phase::Chunk(args);
+            if let Err(text) = self.pod.push_chunk(program.main.thread, program.entry) {
+                return program.fail(Kind::Internal, text);
+            }
+        }
+        loop {
+            self.take_mail();
+            let Some(id) = self.next_ready() else {
+                if self.cx().has_mail() {
+                    continue;
+                }
+                return Next::Wait;
+            };
+            match self.resume(id) {
+                Came::Waits => {}
+                Came::Preempted => return Next::Preempted,
+                Came::Ends(exit) => return Next::End(exit),
+                Came::Done if id != 0 => {
+                    let main = self.pod.main();
+                    self.program().more().tasks.remove(id, main);
+                }
+                Came::Done => {
+                    if let Some(next) = self.main_returned() {
+                        return next;
+                    }
+                }
+            }
+            if self.cx().is_doomed() {
+                return Next::Wait;
+            }
+        }
+    }
+
+    // Tasks
+
+    fn next_ready(&self) -> Option<TaskId> {
+        let program = self.program();
+        match &mut program.more {
+            Some(more) if more.tasks.living > 0 || !more.tasks.ready.is_empty() => {
+                if let Some(id) = more.tasks.ready.pop_front() {
+                    return Some(id);
+                }
+            }
+            _ => {}
+        }
+        matches!(program.main.wait, Wait::Ready { .. }).then_some(0)
+    }
+
+    /// Resumes a task: its innermost coroutine first, then those around it.
+    fn resume(&self, id: TaskId) -> Came {
+        let Some(task) = self.program().task(id) else { return Came::Waits };
+        let Wait::Ready { mut values } = task.wait else { return Came::Waits };
+        task.wait = Wait::Running;
+        let top = task.thread;
+        let mut chain = std::mem::take(&mut task.broken);
+        if let Some(more) = &mut self.program().more {
+            more.tasks.current = id;
+        }
+        loop {
+            let thread = chain.first().copied().unwrap_or(top);
+            self.pod.broken.borrow_mut().clear();
+            self.pod.memory.slice_limit.set(isize::try_from(self.limit).unwrap_or(isize::MAX));
+            let resumed = thread.resume(values);
+            self.pod.memory.slice_limit.set(isize::MAX);
+            match resumed {
+                Resumed::Broke => {
+                    let mut inner = self.pod.broken.borrow_mut();
+                    if thread != top {
+                        inner.push(thread);
+                        inner.extend(chain.drain(1..));
+                    }
+                    let Some(task) = self.program().task(id) else { return Came::Waits };
+                    task.broken = inner.drain(..).collect();
+                    drop(inner);
+                    return self.broke(id);
+                }
+                // A coroutine of the program's own is done, yielded or failed: whoever resumed it sees that.
+                _ if thread != top => {
+                    chain.remove(0);
+                    values = 0;
+                }
+                Resumed::Finished => {
+                    if let Some(task) = self.program().task(id) {
+                        task.wait = Wait::Done;
+                    }
+                    return Came::Done;
+                }
+                Resumed::Yielded => {
+                    let error = failure::new("coroutine.yield outside of a coroutine that somebody resumes", top);
+                    return Came::Ends(Exit::failed(error));
+                }
+                Resumed::Failed => return Came::Ends(self.failed(top)),
+            }
+        }
+    }
+
+    /// A task has broken out: it waits, or it was preempted or condemned.
+    fn broke(&self, id: TaskId) -> Came {
+        match self.pod.condemned.get() {
+            Some(Condemned::Stuck) => {
+                let thread = self.program().task(id).map_or(self.pod.main(), |task| task.innermost());
+                return Came::Ends(Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread)));
+            }
+            Some(Condemned::Ended) => return Came::Waits,
+            None => {}
+        }
+        let program = self.program();
+        let Some(task) = program.task(id) else { return Came::Waits };
+        if task.wait == Wait::Running {
+            task.wait = Wait::Ready { values: 0 };
+            program.enqueue(id);
+            return Came::Preempted;
+        }
+        Came::Waits
+    }
+
+    fn failed(&self, thread: State) -> Exit {
+        if self.pod.condemned.get() == Some(Condemned::Stuck) {
+            return Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread));
+        }
+        Exit::failed(failure::of_stack(thread, self.pod, thread.trace()))
+    }
+
+    /// The main task is done with its chunk or its function.
+    fn main_returned(&self) -> Option<Next> {
+        let program = self.program();
+        let thread = program.main.thread;
+        let Phase::Chunk(args) = &mut program.phase else { return Some(self.ended()) };
+        let args = std::mem::take(args);
+        let entry = self.pod.registry.get(program.entry);
+        if let Err(text) = expose(thread, entry.method.as_deref(), entry.role) {
+            return Some(program.fail(Kind::Invalid, format!("{}: {text}", entry.id)));
+        }
+        program.phase = Phase::Function;
+        for term in &args {
+            if !value::push_term(thread, self.pod, term) {
+                return Some(program.fail(Kind::Invalid, "too many arguments"));
+            }
+        }
+        program.main.wait = Wait::Ready { values: args.len() as i32 };
+        program.enqueue(0);
+        None
+    }
+
+    /// The program's function has returned: `return value`, or `return nil, err` for a failure.
+    fn ended(&self) -> Next {
+        let thread = self.program().main.thread;
+        if thread.top() >= 2 && thread.is_nil(1) && !thread.is_nil(2) {
+            thread.set_top(2);
+            return Next::End(Exit::failed(failure::of_stack(thread, self.pod, String::new())));
+        }
+        if thread.top() == 0 || thread.is_nil(1) {
+            return Next::End(Exit::normal(None));
+        }
+        let most = self.cx().hosts()[self.program().pid.host()].mailbox_bytes;
+        match value::to_term(thread, self.pod, 1, most) {
+            Ok(term) => Next::End(Exit::normal(Some(term))),
+            // What cannot be copied has no value for others; the program did end well.
+            Err(_) => Next::End(Exit::normal(None)),
+        }
+    }
+
+    // Mail
+
+    fn take_mail(&self) {
+        for _ in 0..MAIL {
+            if matches!(self.program().main.wait, Wait::Ready { .. }) && self.program().more.is_none() {
+                return;
+            }
+            let Some((mail, claim)) = self.cx().next_mail() else { return };
+            self.program().route(mail, claim, self.cx(), None);
+        }
+    }
+}
+
+/// Leaves on the stack only the function that a chunk exposes.
+fn expose(thread: State, method: Option<&str>, role: Role) -> Result<(), String> {
+    let called = method.unwrap_or("handler");
+    let what = || match role {
+        Role::Function => "function",
+        Role::Process => "process",
+        Role::Library => "library",
+    };
+    let kind = if thread.top() == 0 { "nothing" } else { thread.type_name(1) };
+    match kind {
+        "function" => thread.set_top(1),
+        "table" => {
+            thread.set_top(1);
+            thread.push_string(called.as_bytes());
+            let found = thread.raw_get_top(1);
+            if found != "function" {
+                return Err(format!("the table that its chunk returns has no function \"{called}\" (it is {found})"));
+            }
+            thread.remove(1);
+        }
+        _ => {
+            return Err(format!(
+                "its chunk must return a function, a table that holds \"{called}\", or nothing and define `{called}` as a local or global function; a {} cannot run without one",
+                what()
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Program {
+    pub(crate) fn task(&mut self, id: TaskId) -> Option<&mut Task> {
+        if id == 0 {
+            return Some(&mut self.main);
+        }
+        self.more.as_mut()?.tasks.get(id)
+    }
+
+    pub(crate) fn current(&self) -> TaskId {
+        self.more.as_ref().map_or(0, |more| more.tasks.current)
+    }
+
+    fn enqueue(&mut self, id: TaskId) {
+        if let Some(more) = &mut self.more {
+            more.tasks.ready.push_back(id);
+        }
+    }
+
+    /// Makes a waiting task ready, with `values` on top of its innermost thread.
+    pub(crate) fn wake(&mut self, id: TaskId, values: i32) {
+        if let Some(task) = self.task(id)
+            && matches!(task.wait, Wait::Receive(_) | Wait::Park | Wait::Sleep)
+        {
+            task.wait = Wait::Ready { values };
+            self.enqueue(id);
+        }
+    }
+
+    /// The running task begins to wait.
+    pub(crate) fn wait(&mut self, wait: Wait) -> (TaskId, u32) {
+        let id = self.current();
+        match self.task(id) {
+            Some(task) => {
+                task.turn = task.turn.wrapping_add(1);
+                task.wait = wait;
+                (id, task.turn)
+            }
+            None => (id, 0),
+        }
+    }
+
+    /// The next item of a lane, from the lane or from the mailbox.
+    pub(crate) fn take(&mut self, lane: u32, cx: &mut Cx<'_>) -> Option<Item> {
+        if let Some(more) = &mut self.more
+            && let Some(item) = more.lanes.get(lane).items.pop_front()
+        {
+            return Some(item);
+        }
+        while let Some((mail, claim)) = cx.next_mail() {
+            if let Some(item) = self.route(mail, claim, cx, Some(lane)) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// Brings one piece of mail to whoever it is for. Given back if it is for the lane that is `wanted`.
+    pub(crate) fn route(&mut self, mail: Mail, claim: Claim, cx: &mut Cx<'_>, wanted: Option<u32>) -> Option<Item> {
+        let (lane, item) = match mail {
+            Mail::Message(message) => {
+                let lane = self.more.as_ref().map_or(INBOX, |more| more.lanes.of_topic(&message.topic));
+                (lane, Item::Message(message, claim))
+            }
+            Mail::Event(event) => (EVENTS, Item::Event(event)),
+            Mail::Timer(token) => {
+                self.timer_fired(token, cx);
+                return None;
+            }
+            Mail::Room(_) | Mail::Receipts => return None,
+        };
+        if wanted == Some(lane) {
+            return Some(item);
+        }
+        if let Some(id) = self.next_waiter(lane) {
+            let receiving = self.task(id).is_some_and(|task| task.wait == Wait::Receive(lane));
+            if receiving {
+                let main = self.main.thread;
+                let thread = self.task(id).map_or(main, |task| task.innermost());
+                let values = self.push_item(thread, item, cx);
+                self.wake(id, values);
+                return None;
+            }
+            // It watches several things: it wakes up and looks again.
+            self.wake(id, 0);
+        }
+        self.more().lanes.get(lane).items.push_back(item);
+        None
+    }
+
+    /// Puts an item that was in the inbox on the lane that it belongs on now.
+    pub(crate) fn sort(&mut self, item: Item) {
+        let lanes = &mut self.more().lanes;
+        let lane = match &item {
+            Item::Message(message, _) => lanes.of_topic(&message.topic),
+            Item::Event(_) => EVENTS,
+        };
+        lanes.get(lane).items.push_back(item);
+    }
+
+    /// A task that still waits for the lane.
+    fn next_waiter(&mut self, lane: u32) -> Option<TaskId> {
+        let Some(more) = &mut self.more else {
+            return (self.main.wait == Wait::Receive(lane)).then_some(0);
+        };
+        if self.main.wait == Wait::Receive(lane) && more.lanes.get(lane).waiters.is_empty() {
+            return Some(0);
+        }
+        while let Some((id, turn)) = self.more.as_mut()?.lanes.get(lane).waiters.pop_front() {
+            let waits = |task: &mut Task| task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park);
+            if self.task(id).is_some_and(waits) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Pushes what a native `receive` returns for an item; how many values.
+    pub(crate) fn push_item(&mut self, thread: State, item: Item, cx: &mut Cx<'_>) -> i32 {
+        let pod = self.pod.clone();
+        if !thread.reserve(12) {
+            return 0;
+        }
+        match item {
+            Item::Message(message, claim) => {
+                cx.received(message.from, claim);
+                push_message(thread, &pod, cx.hosts(), message)
+            }
+            Item::Event(event) => push_event(thread, &pod, cx.hosts(), &self.timer, event),
+        }
+    }
+
+    fn timer_fired(&mut self, token: u64, cx: &mut Cx<'_>) {
+        if token & SLEEP != 0 {
+            let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
+            if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
+                self.wake(id, 0);
+            }
+            return;
+        }
+        let wall = self.timer.wall(cx.now());
+        let Some(timer) = self.more().lanes.timer(token) else { return };
+        let channel = timer.channel;
+        timer.id = None;
+        let again = timer.every.map(|every| {
+            // A tick that is late does not make the next ones early.
+            timer.due = (timer.due + every).max(cx.now().0 + 1);
+            timer.due
+        });
+        let main = self.pod.main();
+        main.push_ref(self.pod.refs.tick);
+        main.push_ref(channel);
+        main.push_number(wall);
+        if !main.call(2, 0) {
+            main.pop(1);
+        }
+        match again {
+            Some(due) => {
+                // Its old timer has just gone, so there is room for this one.
+                let id = cx.set_timer(Time(due), token).ok();
+                if let Some(timer) = self.more().lanes.timer(token) {
+                    timer.id = id;
+                }
+            }
+            None => {
+                self.more().lanes.remove_timer(token);
+                main.release(channel);
+            }
+        }
+    }
+
+    // Memory
+
+    /// After a slice that took `taken` bytes: whether the program is too large, or has to be measured.
+    fn account(&mut self, next: Next, taken: usize, limit: usize) -> Next {
+        self.heap.taken = self.heap.taken.saturating_add(taken);
+        if self.heap.taken > LARGE.min(limit / 4) && self.heap.category.is_none() {
+            if let Some(category) = self.pod.take_category() {
+                self.heap.category = Some((category, self.heap.taken));
+                self.main.thread.set_category(category);
+                if let Some(thread) = self.main.broken.first() {
+                    thread.set_category(category);
+                }
+            }
+        }
+        if self.heap.taken <= limit || matches!(next, Next::End(_)) {
+            return next;
+        }
+        self.heap.measuring = Some(self.pod.collector.want_cycle());
+        match next {
+            // It goes on when it is measured; the kernel asks again.
+            Next::Wait => Next::Again,
+            next => next,
+        }
+    }
+
+    /// Whether a program that looked too large has to wait for the collector, or is too large.
+    fn measured(&mut self, cx: &Cx<'_>) -> Option<Next> {
+        let cycle = self.heap.measuring?;
+        if !self.pod.collector.is_done(cycle) {
+            return Some(Next::Preempted);
+        }
+        self.heap.measuring = None;
+        let limit = cx.hosts()[self.pid.host()].memory_limit as usize;
+        let held = match self.heap.category {
+            Some((category, before)) => self.pod.main().bytes_of(category) + before.min(LARGE),
+            None => self.heap.taken,
+        };
+        self.heap.taken = held;
+        (held > limit).then(|| self.too_large(held, limit))
+    }
+
+    fn too_large(&self, held: usize, limit: usize) -> Next {
+        let size = |bytes: usize| units::size::format((bytes as u64 >> 10) << 10);
+        let text = format!("memory limit exceeded: it holds {}, memory_limit is {}", size(held), size(limit));
+        Next::End(Exit::failed(kernel::Error::new(Kind::Unavailable, text).with_stack(self.main.innermost().trace())))
+    }
+}
+
+/// `topic, from, value` for a term; `topic, from, data, type, metadata, relayed` for a frame.
+fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i32 {
+    thread.push_string(message.topic.as_bytes());
+    pod.push_pid(thread, message.from, hosts);
+    match message.body {
+        Body::None => {
+            thread.push_nil();
+            3
+        }
+        Body::Term(term) => {
+            if !value::push_term(thread, pod, &term) {
+                thread.push_nil();
+            }
+            3
+        }
+        Body::Frame(frame) => {
+            thread.push_string(&frame.bytes);
+            thread.push_string(if frame.binary { b"binary" } else { b"text" });
+            let Some(relayed) = frame.relayed else { return 4 };
+            match relayed.metadata {
+                Some(metadata) if value::push_term(thread, pod, &metadata) => {}
+                _ => thread.push_nil(),
+            }
+            thread.push_bool(true);
+            6
+        }
+    }
+}
+
+/// `kind, from, at, value, error` for an end; `kind, from, at, reason` for a request.
+fn push_event(thread: State, pod: &Pod, hosts: &Hosts, timer: &SliceTimer, event: Event) -> i32 {
+    thread.push_string(event.name().as_bytes());
+    match event {
+        Event::Exit { from, exit, at } | Event::LinkDown { from, exit, at } => {
+            pod.push_pid(thread, from, hosts);
+            thread.push_number(timer.wall(at));
+            match &exit.value {
+                Some(value) if value::push_term(thread, pod, value) => {}
+                _ => thread.push_nil(),
+            }
+            match &exit.error {
+                Some(error) => push_error(thread, pod, error),
+                None => thread.push_nil(),
+            }
+            5
+        }
+        Event::Cancel { from, reason, at } => {
+            pod.push_pid(thread, from, hosts);
+            thread.push_number(timer.wall(at));
+            match reason {
+                Some(reason) => thread.push_string(reason.as_bytes()),
+                None => thread.push_nil(),
+            }
+            4
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The code of all entries, compiled once for the whole node.
+
+use mlua_sys as ffi;
+use rustc_hash::FxHashMap;
+use std::fmt;
+use units::nearest;
+
+/// The place of an entry in its [`Registry`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct EntryIndex(u32);
+
+impl EntryIndex {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What an entry's code is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// A short-lived process for each call.
+    Function,
+    /// A process.
+    Process,
+    /// Code that others `require`.
+    Library,
+}
+
+/// The source of one entry.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// `namespace:name`.
+    pub id: &'a str,
+    /// What it is for.
+    pub role: Role,
+    /// Shown in tracebacks: the path of the file.
+    pub path: &'a str,
+    /// The text.
+    pub text: &'a str,
+    /// The function that runs, or that a library exposes.
+    pub method: Option<&'a str>,
+    /// Modules that `require` may load.
+    pub modules: &'a [String],
+    /// Alias and id of each library that `require` may load.
+    pub imports: &'a [(String, String)],
+}
+
+/// One entry, ready to be loaded into a VM.
+pub struct Entry {
+    /// `namespace:name`.
+    pub id: Box<str>,
+    /// What it is for.
+    pub role: Role,
+    pub(crate) chunk: std::ffi::CString,
+    pub(crate) bytecode: Vec<u8>,
+    pub(crate) method: Option<Box<str>>,
+    pub(crate) modules: Vec<Box<str>>,
+    pub(crate) imports: Vec<(Box<str>, EntryIndex)>,
+}
+
+impl Entry {
+    /// The namespace that names without one belong to.
+    pub(crate) fn namespace(&self) -> &str {
+        self.id.split_once(':').map_or("", |(namespace, _)| namespace)
+    }
+}
+
+/// A source that does not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileError {
+    /// The entry.
+    pub id: String,
+    /// The path of its file.
+    pub path: String,
+    /// Where, if it is known; from 1.
+    pub line: Option<u32>,
+    /// What the compiler says.
+    pub message: String,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.path, self.line.unwrap_or(1), self.id, self.message)
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// All entries of a node.
+#[derive(Default)]
+pub struct Registry {
+    entries: Vec<Entry>,
+    by_id: FxHashMap<Box<str>, EntryIndex>,
+    by_chunk: FxHashMap<Box<str>, EntryIndex>,
+}
+
+impl Registry {
+    /// Compiles all sources; every one that does not compile is reported.
+    pub fn compile(sources: &[Source<'_>]) -> Result<Registry, Vec<CompileError>> {
+        let mut registry = Registry::default();
+        for (index, source) in sources.iter().enumerate() {
+            let index = EntryIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            registry.by_id.insert(source.id.into(), index);
+        }
+        let mut errors = Vec::new();
+        for (index, source) in sources.iter().enumerate() {
+            match compile(source) {
+                Ok(bytecode) => registry.add(index, source, bytecode),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(registry) } else { Err(errors) }
+    }
+
+    fn add(&mut self, index: usize, source: &Source<'_>, bytecode: Vec<u8>) {
+        // `require` finds the entry of a chunk by its name, so no two chunks have one name.
+        let plain = source.path.replace('\0', "");
+        let name = if self.by_chunk.contains_key(&*plain) { format!("{plain} ({})", source.id) } else { plain };
+        self.by_chunk.insert(name.clone().into(), EntryIndex(index as u32));
+        let imports = source.imports.iter();
+        let imports = imports.filter_map(|(alias, id)| Some((alias.as_str().into(), self.find(id)?))).collect();
+        self.entries.push(Entry {
+            id: source.id.into(),
+            role: source.role,
+            chunk: std::ffi::CString::new(format!("={name}")).unwrap_or_default(),
+            bytecode,
+            method: source.method.map(Into::into),
+            modules: source.modules.iter().map(|name| name.as_str().into()).collect(),
+            imports,
+        });
+    }
+
+    /// The entry with that id.
+    pub fn find(&self, id: &str) -> Option<EntryIndex> {
+        self.by_id.get(id).copied()
+    }
+
+    /// An entry.
+    pub fn get(&self, index: EntryIndex) -> &Entry {
+        &self.entries[index.index()]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn of_chunk(&self, name: &str) -> Option<EntryIndex> {
+        self.by_chunk.get(name).copied()
+    }
+
+    /// The process entry of an id, or a sentence that says what is wrong with it.
+    pub(crate) fn process(&self, id: &str) -> Result<EntryIndex, String> {
+        let index = self.find(id).ok_or_else(|| {
+            let known = self.entries.iter().filter(|entry| entry.role == Role::Process).map(|entry| &*entry.id);
+            format!("no entry \"{id}\"{}", nearest::did_you_mean(id, known))
+        })?;
+        match self.get(index).role {
+            Role::Process => Ok(index),
+            Role::Function => Err(format!("\"{id}\" is a function.lua; process.spawn takes a process.lua")),
+            Role::Library => Err(format!("\"{id}\" is a library.lua; process.spawn takes a process.lua")),
+        }
+    }
+}
+
+fn compile(source: &Source<'_>) -> Result<Vec<u8>, CompileError> {
+    // A chunk that returns nothing exposes the function named by `method`, local or global: a `return` at its end
+    // finds both. Where the chunk ends with a `return` of its own, a second one is a syntax error.
+    if let Some(method) = source.method.filter(|method| is_identifier(method)) {
+        let exposed = format!("{}\nreturn {method}", source.text);
+        if let Ok(bytecode) = compile_text(source, &exposed) {
+            return Ok(bytecode);
+        }
+    }
+    compile_text(source, source.text)
+}
+
+fn compile_text(source: &Source<'_>, text: &str) -> Result<Vec<u8>, CompileError> {
+    let mut options = ffi::lua_CompileOptions::default();
+    options.optimizationLevel = 1;
+    options.debugLevel = 1;
+    // SAFETY: the options hold no pointers; the compiler copies the text and reports mistakes in its result.
+    let bytecode = unsafe { ffi::luau_compile(text.as_bytes(), options) };
+    // A result that begins with 0 is a message (luacode.h): ":line: text".
+    match bytecode.first() {
+        Some(0) | None => {
+            let text = String::from_utf8_lossy(bytecode.get(1..).unwrap_or_default()).into_owned();
+            let (line, message) = match text.strip_prefix(':').and_then(|rest| rest.split_once(": ")) {
+                Some((line, message)) => (line.parse().ok(), message.to_owned()),
+                None => (None, text),
+            };
+            Err(CompileError { id: source.id.to_owned(), path: source.path.to_owned(), line, message })
+        }
+        Some(_) => Ok(bytecode),
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source<'a>(text: &'a str, method: Option<&'a str>) -> Source<'a> {
+        Source { id: "app:x", role: Role::Process, path: "x.luau", text, method, modules: &[], imports: &[] }
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let Err(errors) = Registry::compile(&[source("local a = 1\nlocal b = = 2\n", Some("handler"))]) else {
+            panic!("compiled")
+        };
+        assert_eq!(errors[0].line, Some(2));
+        assert!(errors[0].to_string().starts_with("x.luau:2: app:x: "), "{}", errors[0]);
+    }
+
+    #[test]
+    fn chunks_with_and_without_a_return_compile() {
+        for text in ["return function() end", "local function handler() end", "function handler() end -- end", "return"] {
+            assert!(Registry::compile(&[source(text, Some("handler"))]).is_ok(), "{text}");
+        }
+    }
+}

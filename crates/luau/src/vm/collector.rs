@@ -1,0 +1,100 @@
+//! When a pod's garbage is collected: in steps between slices, never inside one.
+//!
+//! A cycle begins when the heap has doubled since the last one ended, and then works off ten bytes for each byte that
+//! is allocated. So no process pays for its neighbour's garbage within its own slice, and the heap stays bounded.
+
+use mlua_sys as ffi;
+use std::cell::Cell;
+
+/// Work of one step: about 40 KiB of heap, some 20 to 40 µs.
+const STEP_KIB: i32 = 4;
+const STEP_MULTIPLIER: i32 = 1000;
+const STEP_BYTES: usize = 40 << 10;
+/// Heap bytes below which no cycle begins.
+const FLOOR: usize = 4 << 20;
+/// Steps that follow one slice at most.
+const STEPS: usize = 25;
+
+pub(crate) struct Collector {
+    main: *mut ffi::lua_State,
+    /// Heap size at which the next cycle begins.
+    threshold: Cell<usize>,
+    running: Cell<bool>,
+    /// Bytes of work that allocations have asked for.
+    owed: Cell<usize>,
+    /// Cycles that have begun and ended.
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    /// Cycles that must be run although the heap is small.
+    wanted: Cell<u64>,
+}
+
+impl Collector {
+    /// # Safety
+    /// `main` is a state whose VM outlives the collector, and no other code steers its collector.
+    pub(crate) unsafe fn new(main: *mut ffi::lua_State) -> Collector {
+        // SAFETY: by the contract of the function.
+        unsafe {
+            ffi::lua_gc(main, ffi::LUA_GCSETSTEPMUL, STEP_MULTIPLIER);
+            ffi::lua_gc(main, ffi::LUA_GCSETSTEPSIZE, STEP_KIB);
+            ffi::lua_gc(main, ffi::LUA_GCSTOP, 0);
+        }
+        Collector {
+            main,
+            threshold: Cell::new(FLOOR),
+            running: Cell::new(false),
+            owed: Cell::new(0),
+            begun: Cell::new(0),
+            ended: Cell::new(0),
+            wanted: Cell::new(0),
+        }
+    }
+
+    /// A slice has taken `grown` bytes and the heap has `used`: does the work that is due, within a bound.
+    pub(crate) fn after_slice(&self, grown: usize, used: usize) {
+        if !self.running.get() {
+            if used < self.threshold.get() && self.ended.get() >= self.wanted.get() {
+                return;
+            }
+            self.running.set(true);
+            self.begun.set(self.begun.get() + 1);
+            self.owed.set(STEP_BYTES);
+        }
+        let wanted = if self.ended.get() < self.wanted.get() { STEP_BYTES * 10 } else { 0 };
+        self.owed.set(self.owed.get().saturating_add(grown.saturating_mul(10)).saturating_add(wanted));
+        let mut steps = 0;
+        while self.owed.get() >= STEP_BYTES && steps < STEPS && self.running.get() {
+            self.owed.set(self.owed.get() - STEP_BYTES);
+            steps += 1;
+            self.step();
+        }
+    }
+
+    /// Asks for one whole cycle that begins after this call; give the number to [`Collector::is_done`].
+    pub(crate) fn want_cycle(&self) -> u64 {
+        let number = self.begun.get() + 1;
+        self.wanted.set(self.wanted.get().max(number));
+        number
+    }
+
+    pub(crate) fn is_done(&self, cycle: u64) -> bool {
+        self.ended.get() >= cycle
+    }
+
+    fn step(&self) {
+        // SAFETY: by the contract of `new`; no code of the VM runs now, and a collector step runs no user code.
+        let finished = unsafe {
+            let finished = ffi::lua_gc(self.main, ffi::LUA_GCSTEP, 1) == 1;
+            ffi::lua_gc(self.main, ffi::LUA_GCSTOP, 0);
+            finished
+        };
+        if finished {
+            // SAFETY: as above.
+            let live = unsafe { ffi::lua_totalbytes(self.main, -1) };
+            self.running.set(false);
+            self.ended.set(self.begun.get());
+            self.owed.set(0);
+            self.threshold.set((live * 2).max(FLOOR));
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A pod: one VM for up to 16,384 processes.
+//!
+//! A pod bounds the longest pause of the collector, which has to look again at every process that ran while it
+//! marked, and it is what a fault inside the VM can take down.
+
+use super::collector::Collector;
+use super::memory::{Memory, allocate};
+use crate::call::Running;
+use crate::modules;
+use crate::registry::{EntryIndex, Registry};
+use crate::runtime::NativeModule;
+use crate::state::State;
+use kernel::Pid;
+use mlua_sys as ffi;
+use rustc_hash::FxHashMap;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_int, c_void};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Processes of one pod.
+pub(crate) const PROCESSES: u32 = 16_384;
+/// Interrupts (one a millisecond) that a slice survives where it cannot be suspended.
+const STUCK: u32 = 10;
+/// The memory categories: 0 the VM's own, 1 all small processes, the rest one each for large ones.
+const SHARED_CATEGORY: i32 = 1;
+const CATEGORIES: i32 = 256;
+/// PIDs whose text the pod remembers as a Luau string.
+const PID_CACHE: usize = 4096;
+
+/// Why a slice is not to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Condemned {
+    /// It ran for too long where Luau cannot suspend it.
+    Stuck,
+    /// It ended itself.
+    Ended,
+}
+
+/// What the prelude gave to be used from Rust, as registry references.
+#[derive(Default)]
+pub(crate) struct Refs {
+    /// `(kind, message, retryable, details, stack) -> error`
+    pub(crate) make_error: c_int,
+    /// `(channel, value)`: puts a timer's tick into its channel.
+    pub(crate) tick: c_int,
+    /// The environment's metatable, which reads the shared globals.
+    environment: c_int,
+    /// The metatable that marks an empty table as an object.
+    object: c_int,
+    /// Where texts of PIDs are remembered.
+    pids: c_int,
+}
+
+pub(crate) struct Pod {
+    main: State,
+    pub(crate) memory: Box<Memory>,
+    callbacks: NonNull<ffi::lua_Callbacks>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) refs: Refs,
+    /// The metatables that are recognised by their address.
+    object: *const c_void,
+    pub(crate) error: *const c_void,
+    /// Each entry's chunk once it is loaded, as a registry reference.
+    chunks: RefCell<Vec<c_int>>,
+    /// The native modules by name, as registry references.
+    pub(crate) modules: FxHashMap<&'static str, c_int>,
+    pids: RefCell<Vec<Option<Pid>>>,
+    pub(crate) collector: Collector,
+    /// The process that runs and its kernel. Null between slices.
+    pub(crate) running: Cell<*const Running>,
+    /// Coroutines that the last break went through, innermost first.
+    pub(crate) broken: RefCell<Vec<State>>,
+    pub(crate) preempted: Cell<bool>,
+    stuck: Cell<u32>,
+    pub(crate) condemned: Cell<Option<Condemned>>,
+    pub(crate) living: Cell<u32>,
+    /// The VM may be inconsistent: everything in it has to end.
+    pub(crate) poisoned: Cell<bool>,
+    /// The last string that was sent as a frame: its place, reference and shared bytes.
+    pub(crate) last_frame: RefCell<Option<LastFrame>>,
+    categories: RefCell<Vec<bool>>,
+    /// Names of native functions, which Luau does not copy.
+    _names: Vec<CString>,
+}
+
+/// A string that was sent and its shared bytes.
+pub(crate) struct LastFrame {
+    pub(crate) place: *const u8,
+    pub(crate) bytes: bytes::Bytes,
+    pub(crate) reference: c_int,
+}
+
+impl Pod {
+    pub(crate) fn new(registry: Arc<Registry>, extra: &[NativeModule]) -> Result<Rc<Pod>, String> {
+        let memory = Box::new(Memory::new(interrupt));
+        // SAFETY: the allocator's data lives in the pod, which closes the VM before it is dropped.
+        let main = unsafe { ffi::lua_newstate(allocate, (&raw const *memory).cast_mut().cast()) };
+        let Some(raw) = NonNull::new(main) else { return Err("a VM cannot be created: out of memory".to_owned()) };
+        // SAFETY: the VM lives as long as the pod.
+        let (main, callbacks, collector) = unsafe {
+            (State::new(raw.as_ptr()), ffi::lua_callbacks(raw.as_ptr()), Collector::new(raw.as_ptr()))
+        };
+        let callbacks = NonNull::new(callbacks).ok_or("a VM has no callbacks")?;
+        memory.callbacks.set(Some(callbacks));
+        let mut pod = Rc::new(Pod {
+            main,
+            memory,
+            callbacks,
+            chunks: RefCell::new(vec![ffi::LUA_NOREF; registry.len()]),
+            registry,
+            refs: Refs::default(),
+            object: std::ptr::null(),
+            error: std::ptr::null(),
+            modules: FxHashMap::default(),
+            pids: RefCell::new(vec![None; PID_CACHE]),
+            collector,
+            running: Cell::new(std::ptr::null()),
+            broken: RefCell::default(),
+            preempted: Cell::new(false),
+            stuck: Cell::new(0),
+            condemned: Cell::new(None),
+            living: Cell::new(0),
+            poisoned: Cell::new(false),
+            last_frame: RefCell::new(None),
+            categories: RefCell::new(vec![false; CATEGORIES as usize]),
+            _names: Vec::new(),
+        });
+        // SAFETY: the pod stays where its `Rc` is; the callbacks live as long as the VM.
+        unsafe {
+            let callbacks = pod.callbacks.as_ptr();
+            (*callbacks).userdata = (&raw const *pod).cast_mut().cast();
+            (*callbacks).debuginterrupt = Some(broke_through);
+        }
+        let prelude = modules::install(main, extra)?;
+        main.push_table(PID_CACHE as i32, 0);
+        let pids = main.keep(-1);
+        let filled = Rc::get_mut(&mut pod).ok_or("a new pod is shared")?;
+        filled.object = main_pointer(main, prelude.object);
+        filled.error = main_pointer(main, prelude.error);
+        filled.modules = prelude.modules;
+        filled.refs = Refs {
+            make_error: prelude.make_error,
+            tick: prelude.tick,
+            environment: environment(main),
+            object: prelude.object,
+            pids,
+        };
+        filled._names = prelude.names;
+        main.set_top(0);
+        // What processes allocate is counted apart from what the pod itself holds.
+        main.set_category(SHARED_CATEGORY);
+        Ok(pod)
+    }
+
+    /// The pod of a state.
+    ///
+    /// # Safety
+    /// The state belongs to a pod's VM.
+    pub(crate) unsafe fn of<'a>(state: State) -> &'a Pod {
+        // SAFETY: by the contract of the function; `Pod::new` set the pointer before any code ran.
+        unsafe { &*(*ffi::lua_callbacks(state.raw())).userdata.cast::<Pod>() }
+    }
+
+    pub(crate) fn main(&self) -> State {
+        self.main
+    }
+
+    pub(crate) fn callbacks(&self) -> *mut ffi::lua_Callbacks {
+        self.callbacks.as_ptr()
+    }
+
+    /// A new thread with an environment of its own that reads the shared globals; kept by the reference.
+    pub(crate) fn new_thread(&self) -> (State, c_int) {
+        let main = self.main;
+        let thread = main.push_thread();
+        let reference = main.keep(-1);
+        main.pop(1);
+        // SAFETY: the thread is kept; a new thread has room for these pushes.
+        unsafe {
+            let l = thread.raw();
+            ffi::lua_createtable(l, 0, 0);
+            ffi::lua_rawgeti_(l, ffi::LUA_REGISTRYINDEX, self.refs.environment);
+            ffi::lua_setmetatable(l, -2);
+            ffi::lua_replace(l, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_setsafeenv(l, ffi::LUA_GLOBALSINDEX, 1);
+        }
+        (thread, reference)
+    }
+
+    /// Pushes an entry's chunk onto `state`, as a function with the environment of that state.
+    pub(crate) fn push_chunk(&self, state: State, entry: EntryIndex) -> Result<(), String> {
+        let loaded = self.chunks.borrow()[entry.index()];
+        let reference = if loaded == ffi::LUA_NOREF { self.load_chunk(entry)? } else { loaded };
+        // SAFETY: the state lives; the reference is a function without upvalues.
+        unsafe {
+            let l = state.raw();
+            if ffi::lua_checkstack(l, 3) == 0 {
+                return Err("stack overflow".to_owned());
+            }
+            ffi::lua_rawgeti_(l, ffi::LUA_REGISTRYINDEX, reference);
+            ffi::lua_clonefunction(l, -1);
+            ffi::lua_remove(l, -2);
+            ffi::lua_pushvalue(l, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_setfenv(l, -2);
+        }
+        Ok(())
+    }
+
+    fn load_chunk(&self, index: EntryIndex) -> Result<c_int, String> {
+        let entry = self.registry.get(index);
+        let main = self.main;
+        // SAFETY: the bytecode comes from the compiler of the same Luau; the name and the code outlive the call.
+        let status = unsafe {
+            ffi::luau_load(main.raw(), entry.chunk.as_ptr(), entry.bytecode.as_ptr().cast(), entry.bytecode.len(), 0)
+        };
+        if status != 0 {
+            let message = main.describe(-1);
+            main.pop(1);
+            return Err(format!("{} cannot be loaded: {message}", entry.id));
+        }
+        let reference = main.keep(-1);
+        main.pop(1);
+        self.chunks.borrow_mut()[index.index()] = reference;
+        Ok(reference)
+    }
+
+    /// Pushes the text of a PID; that of a recent one without making it again.
+    pub(crate) fn push_pid(&self, state: State, pid: Pid, hosts: &kernel::Hosts) {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = rustc_hash::FxHasher::default();
+        pid.hash(&mut hasher);
+        let place = (hasher.finish() >> 40) as usize % PID_CACHE;
+        state.push_ref(self.refs.pids);
+        let mut pids = self.pids.borrow_mut();
+        if pids[place] == Some(pid) {
+            state.raw_get_index(-1, place as i32 + 1);
+        } else {
+            state.push_string(pid.text(hosts).to_string().as_bytes());
+            state.copy(-1);
+            state.raw_set_index(-3, place as i32 + 1);
+            pids[place] = Some(pid);
+        }
+        state.remove(-2);
+    }
+
+    /// Whether the table at `index` is an object even when it is empty.
+    pub(crate) fn is_object(&self, state: State, index: i32) -> bool {
+        let metatable = state.metatable_pointer(index);
+        !metatable.is_null() && metatable == self.object
+    }
+
+    /// Marks the table on top as an object.
+    pub(crate) fn mark_object(&self, state: State) {
+        state.push_ref(self.refs.object);
+        state.set_metatable(-2);
+    }
+
+    /// A memory category for one large process, if one is free.
+    pub(crate) fn take_category(&self) -> Option<i32> {
+        let mut categories = self.categories.borrow_mut();
+        // One that was given back is free again when the collector has freed what it counted.
+        let free = (SHARED_CATEGORY + 1..CATEGORIES)
+            .find(|&category| !categories[category as usize] && self.main.bytes_of(category) < 4096)?;
+        categories[free as usize] = true;
+        Some(free)
+    }
+
+    pub(crate) fn give_back_category(&self, category: i32) {
+        self.categories.borrow_mut()[category as usize] = false;
+    }
+
+    /// Before a slice: nothing is known of it.
+    pub(crate) fn begin_slice(&self) {
+        self.stuck.set(0);
+        self.preempted.set(false);
+        self.condemned.set(None);
+    }
+
+    /// Interrupts the running slice at its next safe point.
+    pub(crate) fn arm(&self) {
+        // SAFETY: the callbacks live as long as the VM.
+        unsafe { (*self.callbacks.as_ptr()).interrupt = Some(interrupt) };
+    }
+
+    pub(crate) fn disarm(&self) {
+        // SAFETY: the callbacks live as long as the VM.
+        unsafe { (*self.callbacks.as_ptr()).interrupt = None };
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // SAFETY: nothing of the VM is used after this; its allocator is dropped later, as a field.
+        unsafe { ffi::lua_close(self.main.raw()) };
+    }
+}
+
+fn main_pointer(main: State, reference: c_int) -> *const c_void {
+    main.push_ref(reference);
+    let pointer = main.pointer(-1);
+    main.pop(1);
+    pointer
+}
+
+/// The metatable of every process's environment: reads go to the shared globals.
+fn environment(main: State) -> c_int {
+    main.push_table(0, 2);
+    // SAFETY: the globals of the main thread are the shared ones.
+    unsafe { ffi::lua_pushvalue(main.raw(), ffi::LUA_GLOBALSINDEX) };
+    main.set_field(-2, c"__index");
+    main.push_string(b"locked");
+    main.set_field(-2, c"__metatable");
+    main.set_readonly(-1);
+    let reference = main.keep(-1);
+    main.pop(1);
+    reference
+}
+
+/// Called by the VM at a safe point after the watchdog or the allocator asked for it.
+pub(crate) unsafe extern "C-unwind" fn interrupt(l: *mut ffi::lua_State, gc: c_int) {
+    if gc >= 0 {
+        return;
+    }
+    // SAFETY: Luau calls this with a state of a pod's VM.
+    let (state, pod) = unsafe {
+        let state = State::new(l);
+        (state, Pod::of(state))
+    };
+    pod.disarm();
+    if state.is_yieldable() {
+        pod.preempted.set(true);
+        state.break_out();
+        return;
+    }
+    // Inside a comparator, a metamethod or a pattern: it cannot be suspended, only ended, and then it stays armed, so
+    // that no `pcall` outlives it.
+    pod.stuck.set(pod.stuck.get() + 1);
+    if pod.stuck.get() >= STUCK || pod.condemned.get().is_some() {
+        pod.condemned.set(pod.condemned.get().or(Some(Condemned::Stuck)));
+        pod.arm();
+        raise(l, c"ran for more than 10 ms where it cannot be suspended (a comparator, metamethod or pattern)");
+    }
+}
+
+fn raise(l: *mut ffi::lua_State, message: &CStr) -> ! {
+    // SAFETY: called by the VM inside a protected call; no Rust value with a destructor is alive.
+    unsafe {
+        ffi::lua_pushlstring_(l, message.as_ptr(), message.to_bytes().len());
+        ffi::lua_error(l)
+    }
+}
+
+/// Called for each coroutine that a break goes through, innermost first.
+unsafe extern "C-unwind" fn broke_through(l: *mut ffi::lua_State, record: *mut ffi::lua_Debug) {
+    // SAFETY: Luau calls this with a state of a pod's VM and a record whose user data is the inner coroutine.
+    unsafe {
+        let pod = Pod::of(State::new(l));
+        pod.broken.borrow_mut().push(State::new((*record).userdata.cast()));
+    }
+}
