@@ -97,7 +97,11 @@ impl Encoder<'_> {
         }
         self.seen.push(pointer);
         let length = state.length(index);
-        if length > 0 { self.array(index, length)? } else { self.object(index)? }
+        if length > 0 {
+            self.array(index, length)?
+        } else {
+            self.object(index)?
+        }
         self.seen.pop();
         Ok(())
     }
@@ -376,7 +380,10 @@ mod tests {
 
     #[test]
     fn keys_come_sorted_and_empty_objects_stay_objects() {
-        assert_eq!(round(r#"{"b":1,"a":[true,null,1.5,"x"],"c":{},"d":[]}"#), r#"{"a":[true,null,1.5,"x"],"b":1,"c":{},"d":[]}"#);
+        assert_eq!(
+            round(r#"{"b":1,"a":[true,null,1.5,"x"],"c":{},"d":[]}"#),
+            r#"{"a":[true,null,1.5,"x"],"b":1,"c":{},"d":[]}"#
+        );
     }
 
     #[test]

@@ -3,16 +3,16 @@
 //! It knows no HTTP and no YAML. Read in this order: how code gets here ([`registry`]), what a shard keeps of it
 //! ([`runtime`]), how a program runs (`program`), in which VM (`vm`), and what it can call (`modules`, [`call`]).
 
+pub mod call;
+mod failure;
+pub mod json;
+pub mod modules;
+mod program;
 pub mod registry;
 pub mod runtime;
-mod program;
-mod vm;
-pub mod modules;
-pub mod call;
-pub mod json;
-mod value;
-mod failure;
 mod state;
+mod value;
+mod vm;
 
 pub use call::{Call, Native, Raise};
 pub use registry::{CompileError, EntryIndex, Registry, Role, Source};

@@ -5,8 +5,8 @@
 //! ready until none is, takes mail between them, and is over after about a millisecond whatever happens.
 
 pub(crate) mod lanes;
-pub(crate) mod tasks;
 pub(crate) mod slice;
+pub(crate) mod tasks;
 
 use crate::registry::EntryIndex;
 use crate::runtime::Extension;
@@ -17,7 +17,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use tasks::{Task, Tasks};
 
-pub use slice::SliceTimer;
+pub(crate) use slice::SliceTimer;
 
 /// One process's program.
 pub(crate) struct Program {
@@ -80,7 +80,19 @@ impl Program {
         pod.living.set(pod.living.get() + 1);
         let main = Task::new(thread);
         let phase = Phase::New(args);
-        Program { pod, timer, entry, pid, phase, anchor, main, channels: 0, more: None, extension, heap: Heap::default() }
+        Program {
+            pod,
+            timer,
+            entry,
+            pid,
+            phase,
+            anchor,
+            main,
+            channels: 0,
+            more: None,
+            extension,
+            heap: Heap::default(),
+        }
     }
 
     pub(crate) fn more(&mut self) -> &mut More {

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn chunks_with_and_without_a_return_compile() {
-        for text in ["return function() end", "local function handler() end", "function handler() end -- end", "return"] {
+        for text in ["return function() end", "local function handler() end", "function handler() end -- end", "return"]
+        {
             assert!(Registry::compile(&[source(text, Some("handler"))]).is_ok(), "{text}");
         }
     }

@@ -52,7 +52,12 @@ pub struct Runtime {
 impl Runtime {
     /// A runtime without any VM yet. `modules` are those beside the built-in ones; `epoch` is the Unix time in seconds
     /// at the node's time 0, `clock` the node's time now.
-    pub fn new(registry: Arc<Registry>, modules: Vec<NativeModule>, epoch: f64, clock: Box<dyn Fn() -> Time>) -> Runtime {
+    pub fn new(
+        registry: Arc<Registry>,
+        modules: Vec<NativeModule>,
+        epoch: f64,
+        clock: Box<dyn Fn() -> Time>,
+    ) -> Runtime {
         let timer = Rc::new(SliceTimer { watched: Watched::new(interrupt), epoch, clock });
         Runtime { registry, modules, timer, pods: Vec::new() }
     }

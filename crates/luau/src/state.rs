@@ -55,7 +55,6 @@ impl State {
     api!(copy(index: i32) = |l| ffi::lua_pushvalue(l, index));
     api!(remove(index: i32) = |l| ffi::lua_remove(l, index));
     api!(insert(index: i32) = |l| ffi::lua_insert(l, index));
-    api!(replace(index: i32) = |l| ffi::lua_replace(l, index));
     api!(/// Makes room for so many pushes; false beyond the stack's limit.
         reserve(slots: i32) -> bool = |l| ffi::lua_checkstack(l, slots) != 0);
     api!(/// Moves values from this stack to another one of the same VM.
@@ -73,7 +72,6 @@ impl State {
     api!(is_string(index: i32) -> bool = |l| ffi::lua_type(l, index) == ffi::LUA_TSTRING);
     api!(is_nil(index: i32) -> bool = |l| ffi::lua_type(l, index) <= ffi::LUA_TNIL);
     api!(metatable_pointer(index: i32) -> *const c_void = |l| ffi::lua_getmetatablepointer(l, index));
-    api!(thread(index: i32) -> State = |l| State(ffi::lua_tothread(l, index)));
 
     pub(crate) fn vector(self, index: i32) -> [f32; 3] {
         // SAFETY: as in `api!`; the pointer is to three floats or null.
@@ -147,8 +145,6 @@ impl State {
     api!(push_string(text: &[u8]) = |l| ffi::lua_pushlstring_(l, text.as_ptr().cast(), text.len()));
     api!(push_vector(value: [f32; 3]) = |l| ffi::lua_pushvector(l, value[0], value[1], value[2]));
     api!(push_table(array: i32, hash: i32) = |l| ffi::lua_createtable(l, array, hash));
-    api!(/// Pushes the thread itself.
-        push_self() = |l| { ffi::lua_pushthread(l); });
     api!(/// Pushes a new thread, and gives it.
         push_thread() -> State = |l| State(ffi::lua_newthread(l)));
     api!(push_ref(reference: c_int) = |l| { ffi::lua_rawgeti_(l, ffi::LUA_REGISTRYINDEX, reference); });

@@ -108,7 +108,11 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn keyed(&mut self, key: impl Fn() -> String, act: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<(), String> {
+    fn keyed(
+        &mut self,
+        key: impl Fn() -> String,
+        act: impl FnOnce(&mut Self) -> Result<(), String>,
+    ) -> Result<(), String> {
         // The path is made only when something is wrong: the innermost writes the message, the others their keys.
         act(self).map_err(|message| match message.split_once('\u{1}') {
             Some((text, path)) => format!("{text}\u{1}{}.{path}", key()),

@@ -11,7 +11,10 @@ const LONGEST: usize = 16 << 10;
 fn log(call: &mut Call<'_>) -> Result<usize, Raise> {
     let level = call.text(1).unwrap_or("info").to_owned();
     let Some(message) = call.bytes(2) else {
-        return Err(Raise(format!("logger.{level}(message, fields?): message: expected a text, got {}", call.type_name(2))));
+        return Err(Raise(format!(
+            "logger.{level}(message, fields?): message: expected a text, got {}",
+            call.type_name(2)
+        )));
     };
     let message = cut(String::from_utf8_lossy(message).into_owned());
     let fields = match call.type_name(3) {

@@ -20,9 +20,9 @@ fn fraction(state: &mut u64) -> f64 {
 
 fn whole(call: &Call<'_>, argument: usize, name: &str) -> Result<f64, Raise> {
     let number = call.number(argument).filter(|number| number.is_finite());
-    number.map(f64::trunc).ok_or_else(|| {
-        Raise(format!("math.random(m, n): {name}: expected a number, got {}", call.type_name(argument)))
-    })
+    number
+        .map(f64::trunc)
+        .ok_or_else(|| Raise(format!("math.random(m, n): {name}: expected a number, got {}", call.type_name(argument))))
 }
 
 /// `math.random()`, `math.random(n)`, `math.random(m, n)`.

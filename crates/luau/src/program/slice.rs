@@ -23,7 +23,7 @@ const LARGE: usize = 1 << 20;
 pub(crate) const SLEEP: u64 = 1 << 63;
 
 /// Tells the watchdog when slices begin and end, and the programs what time it is.
-pub struct SliceTimer {
+pub(crate) struct SliceTimer {
     pub(crate) watched: Watched,
     /// Seconds since 1970 at the node's time 0.
     pub(crate) epoch: f64,
@@ -211,7 +211,10 @@ impl Slice<'_> {
         match self.pod.condemned.get() {
             Some(Condemned::Stuck) => {
                 let thread = self.program().task(id).map_or(self.pod.main(), |task| task.innermost());
-                return Came::Ends(Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread)));
+                return Came::Ends(Exit::failed(failure::new(
+                    "ran for more than 10 ms where it cannot be suspended",
+                    thread,
+                )));
             }
             Some(Condemned::Ended) => return Came::Waits,
             None => {}

@@ -100,9 +100,8 @@ impl Pod {
         let main = unsafe { ffi::lua_newstate(allocate, (&raw const *memory).cast_mut().cast()) };
         let Some(raw) = NonNull::new(main) else { return Err("a VM cannot be created: out of memory".to_owned()) };
         // SAFETY: the VM lives as long as the pod.
-        let (main, callbacks, collector) = unsafe {
-            (State::new(raw.as_ptr()), ffi::lua_callbacks(raw.as_ptr()), Collector::new(raw.as_ptr()))
-        };
+        let (main, callbacks, collector) =
+            unsafe { (State::new(raw.as_ptr()), ffi::lua_callbacks(raw.as_ptr()), Collector::new(raw.as_ptr())) };
         let callbacks = NonNull::new(callbacks).ok_or("a VM has no callbacks")?;
         memory.callbacks.set(Some(callbacks));
         let mut pod = Rc::new(Pod {

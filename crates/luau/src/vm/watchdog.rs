@@ -31,7 +31,8 @@ struct Watchdog {
     thread: OnceLock<Thread>,
 }
 
-static WATCHDOG: Watchdog = Watchdog { watched: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
+static WATCHDOG: Watchdog =
+    Watchdog { watched: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
 
 /// A shard's place at the watchdog. Its VMs must outlive it.
 pub(crate) struct Watched(Arc<Watch>);

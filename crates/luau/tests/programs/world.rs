@@ -1,0 +1,126 @@
+//! A node of one shard that runs Luau sources, for the tests beside this file.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use kernel::{Cx, Event, Exit, Host, HostId, Hosts, Mail, Next, Node, Process, Shard, Spawn, SpawnBody, Term, Time};
+use luau::{Registry, Role, Runtime, Seed, Source};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Remembers how the processes that it monitors ended.
+struct Watcher(Rc<RefCell<Vec<Exit>>>);
+
+impl Process for Watcher {
+    fn step(&mut self, cx: &mut Cx<'_>) -> Next {
+        while let Some((mail, claim)) = cx.next_mail() {
+            match mail {
+                Mail::Event(Event::Exit { exit, .. }) => self.0.borrow_mut().push((*exit).clone()),
+                Mail::Message(message) => cx.received(message.from, claim),
+                _ => {}
+            }
+        }
+        Next::Wait
+    }
+}
+
+/// A node of one shard.
+pub struct World {
+    pub shard: Shard,
+    registry: Arc<Registry>,
+    host: HostId,
+    exits: Rc<RefCell<Vec<Exit>>>,
+    watcher: kernel::Pid,
+    start: Instant,
+}
+
+impl World {
+    /// A world of the given `(id, text)`; ids with `lib` in them are libraries.
+    pub fn new(sources: &[(&str, &str)], change: impl FnOnce(&mut Host)) -> World {
+        let modules: Vec<String> = ["json", "time", "logger"].map(String::from).to_vec();
+        let imports: Vec<(String, String)> = sources
+            .iter()
+            .filter(|(id, _)| id.contains("lib"))
+            .map(|(id, _)| (id.split_once(':').unwrap().1.to_owned(), (*id).to_owned()))
+            .collect();
+        let list: Vec<Source<'_>> = sources
+            .iter()
+            .map(|(id, text)| {
+                let library = id.contains("lib");
+                Source {
+                    id,
+                    role: if library { Role::Library } else { Role::Process },
+                    path: id.split_once(':').unwrap().1,
+                    text,
+                    method: (!library).then_some("main"),
+                    modules: &modules,
+                    imports: if library { &[] } else { &imports },
+                }
+            })
+            .collect();
+        let registry = Arc::new(Registry::compile(&list).unwrap_or_else(|errors| panic!("{errors:?}")));
+        let mut host = Host::new("app:processes");
+        change(&mut host);
+        let node = Node::new(7, 1, Hosts::new(vec![host]));
+        let start = Instant::now();
+        let clock = Box::new(move || Time(start.elapsed().as_nanos() as u64));
+        let runtime = Runtime::new(registry.clone(), Vec::new(), 0.0, clock);
+        let host = node.hosts.find("app:processes").unwrap();
+        let mut shard = Shard::new(node, 0, Box::new(runtime));
+        let exits = Rc::new(RefCell::new(Vec::new()));
+        let body = SpawnBody::Here(Box::new(Watcher(exits.clone())));
+        let watcher = shard.spawn(Spawn { host: HostId::SYSTEM, body, monitored: false, linked: false }).unwrap();
+        World { shard, registry, host, exits, watcher, start }
+    }
+
+    /// A world of one program.
+    pub fn of(text: &str) -> World {
+        World::new(&[("app:main", text)], |_| {})
+    }
+
+    pub fn spawn(&mut self, id: &str, args: Vec<Term>) -> kernel::Pid {
+        let entry = self.registry.find(id).unwrap();
+        let host = self.host;
+        let seed = Box::new(Seed { entry, args, extension: None });
+        let spawn = Spawn { host, body: SpawnBody::Seed(seed), monitored: true, linked: false };
+        self.shard.enter(self.watcher, |cx| (Next::Wait, cx.spawn(spawn).unwrap())).unwrap()
+    }
+
+    /// Runs turns until `done` says so; panics after ten seconds.
+    pub fn run_until(&mut self, mut done: impl FnMut(&mut World) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            self.turn();
+            if done(self) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nothing came of it within ten seconds; exits so far: {:?}", self.exits);
+        }
+    }
+
+    pub fn turn(&mut self) {
+        self.shard.begin(Time(self.start.elapsed().as_nanos() as u64));
+        self.shard.run(64);
+        self.shard.flush();
+    }
+
+    /// How the first process to end did.
+    pub fn exit(&mut self) -> Exit {
+        self.run_until(|world| !world.exits.borrow().is_empty());
+        self.exits.borrow_mut().remove(0)
+    }
+}
+
+/// How a program of this text ends.
+pub fn exit_of(text: &str) -> Exit {
+    let mut world = World::of(text);
+    world.spawn("app:main", Vec::new());
+    world.exit()
+}
+
+/// Runs a program that returns `true`, or says what went wrong.
+pub fn passes(text: &str) {
+    let exit = exit_of(text);
+    assert_eq!(exit.error, None, "{text}");
+    assert_eq!(exit.value.as_ref().map(|value| format!("{value:?}")).as_deref(), Some("true"), "{text}");
+}
