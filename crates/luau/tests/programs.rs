@@ -90,6 +90,13 @@ fn waiting_works_in_pcall_in_coroutines_and_in_nested_ones() {
                 end
             end)
             assert(gen() == 10 and gen() == 20 and gen() == 30)
+            local sum = 0
+            for n in coroutine.wrap(function() for n = 1, 3 do time.sleep('1ms') coroutine.yield(n) end end) do
+                sum += n
+            end
+            assert(sum == 6)
+            for n in function(_, n) time.sleep('1ms') return if (n or 0) < 3 then (n or 0) + 1 else nil end do sum += n end
+            assert(sum == 12)
             local co = coroutine.create(function() time.sleep('1ms') error('inside') end)
             local fine, err = coroutine.resume(co)
             assert(not fine and string.find(err, 'inside'))

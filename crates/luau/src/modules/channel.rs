@@ -11,7 +11,7 @@ pub(super) fn must_be_able_to_wait(call: &Call<'_>, what: &str) -> Result<(), Ra
     if call.state.is_yieldable() {
         return Ok(());
     }
-    Err(Raise(format!("{what}: cannot wait inside a metamethod, a sort comparator, an iterator or a gsub callback")))
+    Err(Raise(format!("{what}: cannot wait inside a metamethod, a sort comparator or a gsub callback")))
 }
 
 /// `task(what) -> number`: the running task, which is about to wait. Raises where it cannot.
