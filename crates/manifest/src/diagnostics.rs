@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::id::EntryId;
+use crate::model::Code;
 
 /// Where something is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,12 +131,23 @@ impl fmt::Display for Diagnostic {
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    codes: Vec<Code>,
 }
 
 impl Diagnostics {
     /// All of them, warnings included, sorted by file and line.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.list.iter()
+    }
+
+    /// The code of those entries that could be read, so that its mistakes can be told with these.
+    pub fn codes(&self) -> impl Iterator<Item = &Code> {
+        self.codes.iter()
+    }
+
+    pub(crate) fn with_codes(mut self, codes: Vec<Code>) -> Self {
+        self.codes = codes;
+        self
     }
 
     /// How many keep the folder from running.
@@ -180,7 +192,7 @@ impl Report {
         list.sort_by(|a, b| (&a.place, &a.found).cmp(&(&b.place, &b.found)));
         list.dedup();
         match list.iter().any(|one| one.severity == Severity::Error) {
-            true => Err(Diagnostics { list }),
+            true => Err(Diagnostics { list, codes: Vec::new() }),
             false => Ok(list),
         }
     }

@@ -46,8 +46,10 @@ pub fn load(dir: &Path, options: &LoadOptions<'_>) -> Result<Manifest, Diagnosti
             report.add(Diagnostic::error(&place, format!("cannot be read: {error}")));
         }
     }
-    manifest.warnings = report.finish()?;
-    Ok(manifest)
+    match report.finish() {
+        Ok(warnings) => Ok(Manifest { warnings, ..manifest }),
+        Err(mistakes) => Err(mistakes.with_codes(manifest.codes().cloned().collect())),
+    }
 }
 
 fn read(dir: &Path, options: &LoadOptions<'_>, report: &Report, manifest: &mut Manifest) {

@@ -1,0 +1,136 @@
+//! The command line: what can be asked of the program.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use manifest::Override;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tracing_subscriber::filter::Targets;
+
+/// The exit code for a mistake in the folder or on the command line.
+pub(crate) const MISTAKE: u8 = 2;
+/// The exit code for any other failure.
+pub(crate) const FAILURE: u8 = 1;
+
+/// A realtime application server: the backend is small Luau processes, and every WebSocket is a process too.
+#[derive(Parser, Debug)]
+#[command(name = "moonwire", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  moonwire new my-chat                                    a chat app to start from
+  moonwire run my-chat                                    run it; Ctrl-C stops it
+  moonwire run my-chat --set app:gateway:addr=:9000       on another port
+  moonwire check my-chat                                  find every mistake without running it";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run an app
+    Run(RunOptions),
+    /// Find everything that `run` would refuse, without running
+    Check(Folder),
+    /// Make a new app: a chat with rooms, presence and a page
+    New(NewOptions),
+}
+
+/// The folder of an app, and what the command line changes in it.
+#[derive(Args, Debug)]
+pub(crate) struct Folder {
+    /// The folder with the YAML entries
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+
+    /// Replace a field of an entry, such as app:gateway:addr=127.0.0.1:0 (port 0: a free one)
+    #[arg(long, value_name = "NS:ENTRY:FIELD=VALUE", value_parser = Override::parse)]
+    pub(crate) set: Vec<Override>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = RUN_NOTES)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) folder: Folder,
+
+    /// Threads that run processes and connections [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: Option<u16>,
+
+    /// Serve /metrics (Prometheus text) on this address; keep it private
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// How the log is written to standard error; auto: text on a terminal, else json
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub(crate) log_format: LogFormat,
+
+    /// The least level to log: error, warn, info, debug or trace; or one for each part, such as info,gateway=debug
+    #[arg(long, value_name = "LEVEL", env = "MOONWIRE_LOG", default_value = "info")]
+    pub(crate) log_level: Targets,
+}
+
+const RUN_NOTES: &str = "\
+Standard output says where each server listens, then `ready`. SIGTERM and SIGINT (Ctrl-C) let requests finish, close
+the connections over the drain time and end with exit code 0; a second one cuts. Exit code 2: a mistake in the folder
+or on the command line. 1: any other failure, such as a port in use.
+
+Examples:
+  moonwire run
+  moonwire run examples/chat --set app:gateway:addr=0.0.0.0:8080 --shards 4
+  moonwire run examples/chat --admin 127.0.0.1:9090 --log-format json --log-level debug";
+
+/// How the log is written.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, else JSON
+    Auto,
+    /// One line for people, coloured on a terminal
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NewOptions {
+    /// The name of the app and of its folder
+    #[arg(value_parser = crate::new::valid_name)]
+    pub(crate) name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_the_working_directory_and_the_info_level_by_default() {
+        let Command::Run(options) = Cli::parse_from(["moonwire", "run"]).command else { panic!("not run") };
+        assert_eq!(options.folder.dir, PathBuf::from("."));
+        assert_eq!(options.log_format, LogFormat::Auto);
+        assert!(options.shards.is_none() && options.admin.is_none());
+    }
+
+    #[test]
+    fn a_level_may_differ_for_a_part() {
+        let line = ["moonwire", "run", "--log-level", "warn,gateway=debug"];
+        let Command::Run(options) = Cli::parse_from(line).command else { panic!("not run") };
+        assert!(options.log_level.would_enable("gateway", &tracing::Level::DEBUG));
+        assert!(!options.log_level.would_enable("luau", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn what_sets_nothing_is_refused() {
+        for line in [["moonwire", "run", "--set", "rubbish"], ["moonwire", "run", "--shards", "0"]] {
+            let error = Cli::try_parse_from(line).expect_err("refused");
+            assert_eq!(error.exit_code(), i32::from(MISTAKE), "{line:?}");
+            assert!(error.to_string().contains(line[3]), "{error}");
+        }
+    }
+}

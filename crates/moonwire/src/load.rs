@@ -1,0 +1,246 @@
+//! From a folder to an app that may run, or to every mistake in its YAML and its Luau at once.
+
+use crate::{method, term};
+use luau::{Registry, Role, Source};
+use manifest::{Code, Diagnostics, LoadOptions, Manifest, Override};
+use std::fmt;
+use std::path::Path;
+
+/// A folder that may run.
+pub(crate) struct App {
+    /// Its entries.
+    pub(crate) manifest: Manifest,
+    /// Their code, compiled.
+    pub(crate) registry: Registry,
+}
+
+/// Everything that keeps a folder from running, warnings included, sorted by file and line.
+#[derive(Debug)]
+pub(crate) struct Mistakes {
+    list: Vec<Mistake>,
+    errors: usize,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Mistake {
+    file: String,
+    line: u32,
+    column: u32,
+    /// The whole line to be shown.
+    text: String,
+}
+
+/// Reads a folder and compiles its code. The environment is that of this process.
+pub(crate) fn load(dir: &Path, overrides: &[Override]) -> Result<App, Mistakes> {
+    let added = gateway::modules::ALL.iter().map(|module| module.name);
+    let known_modules: Vec<&str> = luau::modules::BUILT_IN.into_iter().chain(added).collect();
+    let options = LoadOptions { overrides, env: &|name| std::env::var(name).ok(), known_modules: &known_modules };
+    match manifest::load(dir, &options) {
+        Ok(manifest) => {
+            let codes: Vec<(Role, &Code)> = roles(&manifest).collect();
+            let (registry, mut mistakes) = compile(dir, &codes);
+            mistakes.extend(unfit(&manifest));
+            match registry {
+                Some(registry) if mistakes.is_empty() => Ok(App { manifest, registry }),
+                _ => Err(Mistakes::new(mistakes, manifest.warnings.iter())),
+            }
+        }
+        Err(diagnostics) => {
+            // Whose kind does not matter here: nothing of it runs.
+            let codes: Vec<(Role, &Code)> = diagnostics.codes().map(|code| (Role::Process, code)).collect();
+            let (_, mistakes) = compile(dir, &codes);
+            Err(Mistakes::with(mistakes, &diagnostics))
+        }
+    }
+}
+
+fn roles(manifest: &Manifest) -> impl Iterator<Item = (Role, &Code)> {
+    let libraries = manifest.libraries.iter().map(|code| (Role::Library, code));
+    let functions = manifest.functions.iter().map(|code| (Role::Function, code));
+    libraries.chain(functions).chain(manifest.processes.iter().map(|code| (Role::Process, code)))
+}
+
+/// Compiles all code; what is wrong with it, if anything is.
+fn compile(dir: &Path, codes: &[(Role, &Code)]) -> (Option<Registry>, Vec<Mistake>) {
+    let imports: Vec<Vec<(String, String)>> = codes
+        .iter()
+        .map(|(_, code)| code.imports.iter().map(|(alias, id)| (alias.clone(), id.to_string())).collect())
+        .collect();
+    let sources: Vec<Source<'_>> = codes
+        .iter()
+        .zip(&imports)
+        .map(|((role, code), imports)| Source {
+            id: code.id.as_str(),
+            role: *role,
+            path: &code.chunk_name,
+            text: &code.text,
+            method: code.method.as_deref(),
+            modules: &code.modules,
+            imports,
+        })
+        .collect();
+    match Registry::compile(&sources) {
+        Ok(registry) => {
+            let missing = codes.iter().filter_map(|(_, code)| missing_method(code)).collect();
+            (Some(registry), missing)
+        }
+        Err(errors) => {
+            let mut mistakes: Vec<Mistake> = Vec::new();
+            for error in errors {
+                let file = dir.join(&error.path).display().to_string();
+                let line = error.line.unwrap_or(1);
+                // A file that several entries share is wrong once.
+                let same = format!(": {}", error.message);
+                if !mistakes.iter().any(|one| one.file == file && one.line == line && one.text.ends_with(&same)) {
+                    let text = format!("{file}:{line}: {}: {}", error.id, error.message);
+                    mistakes.push(Mistake { file, line, column: 0, text });
+                }
+            }
+            (None, mistakes)
+        }
+    }
+}
+
+fn missing_method(code: &Code) -> Option<Mistake> {
+    // What a library gives may hold names that this file does not.
+    let method = code.method.as_deref().filter(|_| code.imports.is_empty())?;
+    let nearest = method::missing(&code.text, method)?;
+    let found = format!("{} has no \"{method}\"{nearest}", code.chunk_name);
+    Some(Mistake::at(&code.place, &format!("{}: {found}", code.id)))
+}
+
+/// What the model allows and this version cannot run.
+fn unfit(manifest: &Manifest) -> Vec<Mistake> {
+    let supervisors = manifest.supervisors.iter().map(|supervisor| {
+        Mistake::at(&supervisor.place, &format!("{}: process.supervisor is not yet possible", supervisor.id))
+    });
+    let services = manifest.process_services.iter().filter(|service| term::of_value(&service.input).is_none());
+    let services = services.map(|service| {
+        let text = format!("{}: input is nested deeper than {}", service.id, kernel::limits::TERM_DEPTH);
+        Mistake::at(&service.place, &text)
+    });
+    supervisors.chain(services).collect()
+}
+
+impl Mistake {
+    fn at(place: &manifest::Place, text: &str) -> Mistake {
+        Mistake {
+            file: place.file.to_string(),
+            line: place.line,
+            column: place.column,
+            text: format!("{place}: {text}"),
+        }
+    }
+
+    fn of_diagnostic(diagnostic: &manifest::Diagnostic) -> Mistake {
+        let text = diagnostic.to_string();
+        let place = &diagnostic.place;
+        Mistake { file: place.file.to_string(), line: place.line, column: place.column, text }
+    }
+}
+
+impl Mistakes {
+    fn new<'a>(mistakes: Vec<Mistake>, warnings: impl Iterator<Item = &'a manifest::Diagnostic>) -> Mistakes {
+        let errors = mistakes.len();
+        let mut list = mistakes;
+        list.extend(warnings.map(Mistake::of_diagnostic));
+        list.sort();
+        Mistakes { list, errors }
+    }
+
+    fn with(mistakes: Vec<Mistake>, diagnostics: &Diagnostics) -> Mistakes {
+        let errors = mistakes.len() + diagnostics.errors();
+        Mistakes { errors, ..Mistakes::new(mistakes, diagnostics.iter()) }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.list {
+            writeln!(f, "{}", mistake.text)?;
+        }
+        match self.errors {
+            1 => f.write_str("1 mistake: nothing was started"),
+            count => write!(f, "{count} mistakes: nothing was started"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// A folder of its own for one test, gone when the test ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, files: &[(&str, &str)]) -> Scratch {
+            let dir = std::env::temp_dir().join(format!("moonwire-{}-{name}", std::process::id()));
+            fs::create_dir_all(&dir).expect("a folder");
+            for (name, text) in files {
+                fs::write(dir.join(name), text).expect("a file");
+            }
+            Scratch(dir)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _left_to_the_system = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn refused(folder: &Scratch) -> String {
+        load(&folder.0, &[]).err().expect("refused").to_string()
+    }
+
+    const PROCESS: &str = "\
+namespace: app
+entries:
+  - name: worker
+    kind: process.lua
+    source: file://worker.luau
+    method: main
+";
+
+    #[test]
+    fn mistakes_in_yaml_and_in_luau_are_listed_together() {
+        let yaml = format!("{PROCESS}  - name: other\n    kind: process.hots\n");
+        let folder = Scratch::new("together", &[("_index.yaml", &yaml), ("worker.luau", "local a = 1\nlocal = 2\n")]);
+        let text = refused(&folder);
+        assert!(text.contains("_index.yaml:8:"), "{text}");
+        assert!(text.contains("worker.luau:2: app:worker: "), "{text}");
+        assert!(text.ends_with("2 mistakes: nothing was started"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_two_entries_share_is_wrong_once() {
+        let yaml =
+            format!("{PROCESS}{}", PROCESS.replace("worker\n", "second\n").replace("namespace: app\nentries:\n", ""));
+        let folder = Scratch::new("shared", &[("_index.yaml", &yaml), ("worker.luau", "local = 2\n")]);
+        assert!(refused(&folder).ends_with("1 mistake: nothing was started"));
+    }
+
+    #[test]
+    fn a_method_that_stands_nowhere_in_its_chunk_is_a_mistake_with_the_nearest_name() {
+        let text = "local function mian()\nend\nreturn mian\n";
+        let folder = Scratch::new("method", &[("_index.yaml", PROCESS), ("worker.luau", text)]);
+        let text = refused(&folder);
+        assert!(text.contains("worker.luau has no \"main\" (did you mean \"mian\"?)"), "{text}");
+    }
+
+    #[test]
+    fn a_supervisor_is_refused_with_not_yet() {
+        let yaml = format!(
+            "{PROCESS}  - name: host\n    kind: process.host\n  - name: all\n    kind: process.supervisor\n    \
+             strategy: one_for_one\n    children:\n      - process: worker\n        host: host\n"
+        );
+        let text = "local function main()\nend\nreturn main\n";
+        let folder = Scratch::new("supervisor", &[("_index.yaml", &yaml), ("worker.luau", text)]);
+        let text = refused(&folder);
+        assert!(text.contains("_index.yaml:9"), "{text}");
+        assert!(text.contains("process.supervisor is not yet possible"), "{text}");
+    }
+}

@@ -1,0 +1,173 @@
+//! The log: to standard error, through a bounded queue, so that no shard ever waits for a terminal or a pipe.
+//!
+//! A line that finds the queue full is dropped and counted, and the next line that is written is preceded by one that
+//! says how many are missing.
+
+mod format;
+
+use self::format::{Format, Json, Text};
+use crate::cli::LogFormat;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, Layer};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Lines that may wait to be written.
+const QUEUE: usize = 8_192;
+
+/// Keeps the log going; what waits is written when it is dropped.
+pub(crate) struct Log {
+    _writer: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+impl Log {
+    /// Begins to log. To be called once, before the first thread that logs.
+    pub(crate) fn start(format: LogFormat, levels: Targets) -> Log {
+        let terminal = io::stderr().is_terminal();
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let format: Arc<dyn Format> = match format {
+            LogFormat::Text => Arc::new(Text),
+            LogFormat::Auto if terminal => Arc::new(Text),
+            LogFormat::Auto | LogFormat::Json => Arc::new(Json),
+        };
+        let counter = Arc::new(OnceLock::new());
+        let output = Counting { inner: io::stderr(), counter: counter.clone(), told: 0, format: format.clone() };
+        let (writer, guard) =
+            NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).thread_name("log").finish(output);
+        let dropped = counter.get_or_init(|| writer.error_counter()).clone();
+        let layer = Layer::default().with_writer(writer).with_ansi(colours).event_format(Lines(format));
+        tracing_subscriber::registry().with(layer).with(levels).init();
+        std::panic::set_hook(Box::new(|panic| {
+            let text = panic.payload_as_str().unwrap_or("a panic without a text");
+            let thread = std::thread::current();
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            let error = format!("{text}\n{}", std::backtrace::Backtrace::capture());
+            tracing::error!(thread = thread.name().unwrap_or("?"), location, error, "a fault in the server itself");
+        }));
+        Log { _writer: guard, dropped }
+    }
+
+    /// Reads how many lines were dropped so far.
+    pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let counter = self.dropped.clone();
+        move || counter.dropped_lines() as u64
+    }
+}
+
+/// Standard error, as the writing thread sees it.
+struct Counting<W> {
+    inner: W,
+    /// Set before the first line is logged.
+    counter: Arc<OnceLock<ErrorCounter>>,
+    /// Dropped lines that the log has told of.
+    told: usize,
+    format: Arc<dyn Format>,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let dropped = self.counter.get().map_or(0, ErrorCounter::dropped_lines);
+        if dropped > self.told {
+            let missing = dropped - self.told;
+            self.told = dropped;
+            let mut text = String::new();
+            let fields = [("dropped", format::Value::Plain(missing.to_string()))];
+            let line = format::Line {
+                time: &now(),
+                level: tracing::Level::WARN,
+                target: "moonwire::logging",
+                message: "log lines were dropped: they came faster than they could be written",
+                fields: &fields,
+            };
+            if self.format.line(&line, false, &mut text).is_ok() {
+                self.inner.write_all(text.as_bytes())?;
+            }
+        }
+        self.inner.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes an event as one line of a format.
+struct Lines(Arc<dyn Format>);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut seen = format::Seen::default();
+        event.record(&mut seen);
+        let metadata = event.metadata();
+        let line = format::Line {
+            time: &now(),
+            level: *metadata.level(),
+            target: metadata.target(),
+            message: &seen.message,
+            fields: &seen.fields,
+        };
+        let colours = writer.has_ansi_escapes();
+        self.0.line(&line, colours, &mut writer)
+    }
+}
+
+/// The time as RFC 3339, in UTC.
+fn now() -> String {
+    let mut text = String::new();
+    let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing until it is told to.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            // Once the test has let go, every line passes.
+            let _opened = self.0.recv();
+            self.1.lock().expect("not poisoned").extend_from_slice(data);
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_find_the_queue_full_are_dropped_counted_and_told_of() {
+        let (open, stuck) = std::sync::mpsc::channel();
+        let written = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let counter = Arc::new(OnceLock::new());
+        let inner = Stuck(stuck, written.clone());
+        let output = Counting { inner, counter: counter.clone(), told: 0, format: Arc::new(Json) };
+        let (mut writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(4).lossy(true).finish(output);
+        let counter = counter.get_or_init(|| writer.error_counter());
+        for number in 0..100 {
+            writeln!(writer, "line {number}").expect("never waits");
+        }
+        let dropped = counter.dropped_lines();
+        assert!(dropped >= 90, "{dropped}");
+        drop(open);
+        drop(guard);
+        let text = String::from_utf8(written.lock().expect("not poisoned").clone()).expect("UTF-8");
+        assert!(text.contains(&format!("\"dropped\":{dropped}")), "{text}");
+    }
+}

@@ -1,0 +1,38 @@
+//! Moonwire: the command line, the start and the stop of a node, and what can be seen of it from outside.
+//!
+//! The only crate that knows all others; the details of every protocol are theirs. Read `cli` (what can be asked),
+//! `load` (from a folder to an app that may run), `run` (from start to exit), `node` (shards, hosts, the factory) and
+//! `services` (what is kept running). `logging`, `metrics` and `admin` are what an operator sees.
+
+mod cli;
+
+mod check;
+mod load;
+mod method;
+
+mod factory;
+mod node;
+mod run;
+mod services;
+mod term;
+
+mod admin;
+mod logging;
+mod metrics;
+
+mod new;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+// One allocator for all shards that keeps a heap for each thread: memory is mostly freed where it was taken.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().command {
+        cli::Command::Run(options) => run::run(&options),
+        cli::Command::Check(options) => check::check(&options),
+        cli::Command::New(options) => new::new(&options),
+    }
+}

@@ -1,0 +1,115 @@
+//! The figures of the node as Prometheus text (exposition format 0.0.4).
+
+use gateway::server::site::Site;
+use kernel::Counts;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// One figure, or one for each of several things.
+pub(crate) struct Metric {
+    /// Its name, without the `moonwire_` before it and the `_total` behind a counter.
+    name: &'static str,
+    kind: Kind,
+    /// One sentence, without a line break or backslash.
+    help: &'static str,
+    /// Labels and value.
+    values: Vec<(Vec<(&'static str, String)>, u64)>,
+}
+
+/// What a figure does with time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only goes up.
+    Counter,
+}
+
+/// All figures: those of the shards summed, those of the servers one by one.
+pub(crate) fn of_node(counts: &Counts, names: usize, sockets: usize, dropped: u64, sites: &[Arc<Site>]) -> Vec<Metric> {
+    let gauge = |name, value, help| Metric { name, kind: Kind::Gauge, help, values: vec![(Vec::new(), value)] };
+    let counter = |name, value, help| Metric { name, kind: Kind::Counter, help, values: vec![(Vec::new(), value)] };
+    let requests =
+        sites.iter().map(|site| (vec![("service", site.entry.clone())], site.tally.requests.load(Ordering::Relaxed)));
+    let handshakes = sites.iter().flat_map(|site| {
+        let label = |result: &str| vec![("service", site.entry.clone()), ("result", result.to_owned())];
+        site.tally.handshakes().map(move |(result, count)| (label(result), count))
+    });
+    vec![
+        gauge("processes", counts.processes, "Living processes."),
+        gauge("sockets", sockets as u64, "Open connections of clients, HTTP and WebSocket."),
+        gauge("monitors", counts.monitors, "Monitors that have not fired."),
+        gauge("links", counts.links, "Links; one between two shards counts on each."),
+        gauge("timers", counts.timers, "Running timers."),
+        gauge("names", names as u64, "Names that processes hold."),
+        counter("processes_spawned", counts.spawned, "Processes spawned."),
+        counter("processes_returned", counts.returned, "Processes that returned."),
+        counter("processes_failed", counts.failed, "Processes that failed or were terminated."),
+        counter("slices_preempted", counts.preempted, "Slices that ended in preemption."),
+        counter("messages_delivered", counts.delivered, "Messages put into mailboxes."),
+        counter("messages_refused", counts.refused, "Messages refused by full mailboxes."),
+        counter("log_lines_dropped", dropped, "Log lines that found the queue full."),
+        Metric {
+            name: "http_requests",
+            kind: Kind::Counter,
+            help: "Requests whose headers were complete.",
+            values: requests.collect(),
+        },
+        Metric {
+            name: "websocket_handshakes",
+            kind: Kind::Counter,
+            help: "WebSocket handshakes by what became of them.",
+            values: handshakes.collect(),
+        },
+    ]
+}
+
+/// The figures as text.
+pub(crate) fn render(metrics: &[Metric]) -> String {
+    let mut text = String::new();
+    for metric in metrics {
+        // Writing into a string cannot fail.
+        let _infallible = write(metric, &mut text);
+    }
+    text
+}
+
+fn write(metric: &Metric, text: &mut String) -> std::fmt::Result {
+    let (kind, suffix) = match metric.kind {
+        Kind::Gauge => ("gauge", ""),
+        Kind::Counter => ("counter", "_total"),
+    };
+    let name = format!("moonwire_{}{suffix}", metric.name);
+    write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", metric.help)?;
+    for (labels, value) in &metric.values {
+        // The values are ids of entries and fixed words: nothing in them needs an escape.
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        writeln!(text, "{name}{labels} {value}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_written_as_prometheus_reads_them() {
+        let counts = Counts { processes: 3, spawned: 7, ..Counts::default() };
+        let text = render(&of_node(&counts, 1, 2, 0, &[]));
+        assert!(text.starts_with("# HELP moonwire_processes Living processes.\n# TYPE moonwire_processes gauge\n"));
+        for line in ["moonwire_processes 3", "moonwire_sockets 2", "moonwire_processes_spawned_total 7"] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_figure_of_several_things_has_labels() {
+        let values = vec![(vec![("service", "app:gateway".to_owned()), ("result", "accepted".to_owned())], 5)];
+        let metric = Metric { name: "websocket_handshakes", kind: Kind::Counter, help: "Handshakes.", values };
+        let line = "moonwire_websocket_handshakes_total{service=\"app:gateway\",result=\"accepted\"} 5\n";
+        assert!(render(&[metric]).ends_with(line));
+    }
+}
