@@ -156,11 +156,7 @@ impl Keeper {
 
 impl Process for Keeper {
     fn step(&mut self, cx: &mut Cx<'_>) -> Next {
-        if matches!(self.state, State::New)
-            && let Some(next) = self.start(cx)
-        {
-            return next;
-        }
+        // The mail first: a keeper that was stopped before it ran starts nothing.
         while let Some((mail, claim)) = cx.next_mail() {
             if let Mail::Message(message) = &mail {
                 cx.received(message.from, claim);
@@ -169,7 +165,19 @@ impl Process for Keeper {
                 return next;
             }
         }
+        if matches!(self.state, State::New)
+            && let Some(next) = self.start(cx)
+        {
+            return next;
+        }
         Next::Wait
+    }
+
+    fn ended(&mut self, _exit: &Exit, cx: &mut Cx<'_>) {
+        // A keeper that is ended by order leaves no service that nobody keeps.
+        if let State::Running { pid, .. } | State::Stopping { pid } = self.state {
+            let _has_ended = cx.terminate(pid, Some("its keeper has ended"));
+        }
     }
 }
 

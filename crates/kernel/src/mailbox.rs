@@ -7,16 +7,21 @@
 use crate::limits;
 use crate::message::{Mail, Message};
 use crate::pid::Pid;
-use std::collections::VecDeque;
+use crate::pidset::PidSet;
+use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Default)]
 pub(crate) struct Mailbox {
-    queue: VecDeque<Entry>,
+    queue: VecDeque<Item>,
     /// Counted messages that have not been received.
     messages: u32,
     /// CANCEL events in the queue.
     pub(crate) cancels: u8,
-    /// Their bytes.
+    /// Timers that went off, in the queue.
+    pub(crate) timers: u32,
+    /// Bytes of the counted messages.
     bytes: u64,
     waiting: Option<Box<Waiting>>,
 }
@@ -24,12 +29,15 @@ pub(crate) struct Mailbox {
 /// Senders that wait for room, first come first served.
 #[derive(Default)]
 struct Waiting {
-    queue: VecDeque<Pid>,
+    /// By the order of their coming. A hub may have a hundred thousand, so nothing here walks through them.
+    queue: BTreeMap<u64, Pid>,
+    places: FxHashMap<Pid, u64>,
+    last: u64,
     /// Told that there is room for one message, and not yet back with it.
-    granted: Vec<Pid>,
+    granted: PidSet,
 }
 
-struct Entry {
+struct Item {
     mail: Mail,
     claim: Claim,
 }
@@ -57,7 +65,7 @@ pub(crate) enum Class {
 
 /// The queues of emptied mailboxes, so that an idle process holds none.
 #[derive(Default)]
-pub(crate) struct Pool(Vec<VecDeque<Entry>>);
+pub(crate) struct Pool(Vec<VecDeque<Item>>);
 
 impl Mailbox {
     pub(crate) fn is_empty(&self) -> bool {
@@ -74,31 +82,31 @@ impl Mailbox {
             Claim { bytes: if counted { message.size() } else { 0 }, counted, receipt: class == Class::Credited };
         self.messages += u32::from(counted);
         self.bytes += claim.bytes;
-        self.push(Entry { mail: Mail::Message(message), claim }, pool);
+        self.push(Item { mail: Mail::Message(message), claim }, pool);
     }
 
     pub(crate) fn push_other(&mut self, mail: Mail, pool: &mut Pool) {
-        self.push(Entry { mail, claim: Claim::default() }, pool);
+        self.push(Item { mail, claim: Claim::default() }, pool);
     }
 
-    fn push(&mut self, entry: Entry, pool: &mut Pool) {
+    fn push(&mut self, item: Item, pool: &mut Pool) {
         if self.queue.capacity() == 0
             && let Some(queue) = pool.0.pop()
         {
             self.queue = queue;
         }
-        self.queue.push_back(entry);
+        self.queue.push_back(item);
     }
 
     pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<(Mail, Claim)> {
-        let entry = self.queue.pop_front()?;
+        let item = self.queue.pop_front()?;
         if self.queue.is_empty() {
             let queue = std::mem::take(&mut self.queue);
             if queue.capacity() <= limits::POOLED_QUEUE && pool.0.len() < limits::POOL {
                 pool.0.push(queue);
             }
         }
-        Some((entry.mail, entry.claim))
+        Some((item.mail, item.claim))
     }
 
     /// Frees the room of a message that was received.
@@ -111,43 +119,58 @@ impl Mailbox {
 
     pub(crate) fn wait_for_room(&mut self, sender: Pid) {
         let waiting = self.waiting.get_or_insert_default();
-        if !waiting.queue.contains(&sender) && !waiting.granted.contains(&sender) {
-            waiting.queue.push_back(sender);
+        if let Entry::Vacant(place) = waiting.places.entry(sender) {
+            waiting.last += 1;
+            waiting.queue.insert(*place.insert(waiting.last), sender);
         }
     }
 
-    /// Whether a sender that can wait has to: the mailbox is full, or others were there before it.
-    pub(crate) fn must_wait(&mut self, sender: Pid, messages: u32, bytes: u64) -> bool {
-        let Some(waiting) = &mut self.waiting else { return self.is_full(messages, bytes) };
-        match waiting.granted.iter().position(|&pid| pid == sender) {
-            Some(index) => {
-                waiting.granted.swap_remove(index);
-                if waiting.granted.is_empty() && waiting.queue.is_empty() {
-                    self.waiting = None;
-                }
-                false
-            }
-            None => true,
-        }
+    /// Whether senders wait for room, or are expected with what they were granted room for.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// The next sender to be told that there is room for one message of it.
-    pub(crate) fn grant(&mut self, messages: u32, bytes: u64, is_alive: impl Fn(Pid) -> bool) -> Option<Pid> {
+    pub(crate) fn grant(&mut self, messages: u32, bytes: u64) -> Option<Pid> {
         let waiting = self.waiting.as_mut()?;
-        waiting.granted.retain(|&pid| is_alive(pid));
-        let full = self.messages as usize + waiting.granted.len() >= messages as usize || self.bytes >= bytes;
-        let next =
-            if full { None } else { std::iter::from_fn(|| waiting.queue.pop_front()).find(|&pid| is_alive(pid)) };
-        waiting.granted.extend(next);
-        if waiting.granted.is_empty() && waiting.queue.is_empty() {
+        if self.messages as usize + waiting.granted.len() >= messages as usize || self.bytes >= bytes {
+            return None;
+        }
+        let (_, next) = waiting.queue.pop_first()?;
+        waiting.places.remove(&next);
+        waiting.granted.insert(next);
+        Some(next)
+    }
+
+    /// A sender came with a message: whether it had been granted room and others still wait.
+    pub(crate) fn grant_used(&mut self, sender: Pid) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let used = waiting.granted.remove(sender);
+        // While others are expected it is they who bring the next one's turn.
+        let nobody_expected = used && waiting.granted.len() == 0;
+        self.forget_empty_waiting();
+        nobody_expected && self.waiting.is_some()
+    }
+
+    /// A sender neither waits nor comes.
+    pub(crate) fn leave_room(&mut self, sender: Pid) {
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.granted.remove(sender);
+        if let Some(place) = waiting.places.remove(&sender) {
+            waiting.queue.remove(&place);
+        }
+        self.forget_empty_waiting();
+    }
+
+    fn forget_empty_waiting(&mut self) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.queue.is_empty() && waiting.granted.len() == 0) {
             self.waiting = None;
         }
-        next
     }
 
     /// Everybody who waits, when the mailbox ends.
-    pub(crate) fn take_waiting(&mut self) -> Vec<Pid> {
-        self.waiting.take().map_or_else(Vec::new, |waiting| waiting.queue.into_iter().chain(waiting.granted).collect())
+    pub(crate) fn take_waiting(&mut self) -> impl Iterator<Item = Pid> + use<> {
+        self.waiting.take().into_iter().flat_map(|waiting| waiting.queue.into_values())
     }
 }
 

@@ -8,10 +8,11 @@ use crate::message::{Event, Exit, Message};
 use crate::names::Names;
 use crate::pid::Pid;
 use crate::probe::Gauges;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The shared part of a node. One for all its shards.
 pub struct Node {
@@ -47,10 +48,12 @@ pub(crate) enum Signal {
     Unlink { from: Pid, to: Pid },
     LinkFired { from: Pid, to: Pid, exit: Arc<Exit> },
     Terminate { to: Pid, exit: Exit },
+    TerminateChild { of: Pid, to: Pid, exit: Exit },
     Named { name: SmolStr, pid: Pid },
     Receipts { to: Pid, messages: u32, bytes: u64 },
     AwaitRoom { from: Pid, to: Pid },
     Room { to: Pid, of: Pid },
+    LeaveRoom { from: Pid, to: Pid },
 }
 
 impl Node {
@@ -112,12 +115,17 @@ impl Node {
     pub fn cancel_from_outside(&self, pid: Pid, reason: &str) {
         let at = crate::Time::default();
         let event = Event::Cancel { from: pid, reason: Some(reason.into()), at };
-        self.push(pid.shard(), std::iter::once(Signal::Event { to: pid, event }));
+        if self.state(pid).is_some_and(SlotState::reserve_cancel) {
+            self.push(pid.shard(), std::iter::once(Signal::Event { to: pid, event }));
+        }
     }
 
     /// Ends a process, from outside of all shards.
     pub fn terminate_from_outside(&self, pid: Pid, reason: &str) {
-        self.push(pid.shard(), std::iter::once(Signal::Terminate { to: pid, exit: Exit::terminated(Some(reason)) }));
+        if self.order_end(pid) == Some(true) {
+            let exit = Exit::terminated(Some(reason));
+            self.push(pid.shard(), std::iter::once(Signal::Terminate { to: pid, exit }));
+        }
     }
 
     /// The next shard in turn, for what is spread.
@@ -136,7 +144,7 @@ impl Node {
             let text = format!("host \"{}\" is full: max_processes is {}", limits.name, limits.max_processes);
             return Err(Error::new(crate::error::Kind::Unavailable, text));
         }
-        match self.shards[shard].slots.allocate() {
+        match self.shards[shard].slots.allocate(host) {
             Some((slot, generation)) => Ok(Pid::new(self.boot, host, shard, slot, generation)),
             None => {
                 limits.leave();
@@ -151,21 +159,74 @@ impl Node {
         if pid.boot() != self.boot {
             return None;
         }
-        let state = self.shards.get(pid.shard())?.slots.get(pid.slot())?;
-        (state.word.load(Ordering::Acquire) & !FULL == alive_word(pid.generation())).then_some(state)
+        let state = self.place(pid)?;
+        (state.word.load(Ordering::Acquire) & IDENTITY == alive_word(pid.host(), pid.generation())).then_some(state)
+    }
+
+    /// The shared word of a PID's slot, whoever lives there now. What is counted by place is given back by place.
+    fn place(&self, pid: Pid) -> Option<&SlotState> {
+        self.shards.get(pid.shard())?.slots.get(pid.slot())
+    }
+
+    /// Marks a process as one that another shard has ordered to end: whether this is the first such order. `None` if
+    /// it is dead. Further orders would change nothing, so they need no signal.
+    pub(crate) fn order_end(&self, pid: Pid) -> Option<bool> {
+        let state = self.state(pid)?;
+        let marked = state.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            let lives = word & IDENTITY == alive_word(pid.host(), pid.generation());
+            (lives && word & ORDERED == 0).then_some(word | ORDERED)
+        });
+        match marked {
+            Ok(_) => Some(true),
+            Err(word) => (word & IDENTITY == alive_word(pid.host(), pid.generation())).then_some(false),
+        }
+    }
+
+    /// Whether a process that is dead is known to have returned. Its slot forgets it with the next process.
+    pub(crate) fn has_returned(&self, pid: Pid) -> bool {
+        self.place(pid).is_some_and(|state| state.word.load(Ordering::Acquire) == dead_word(pid.generation(), false))
+    }
+
+    /// A CANCEL from another shard has arrived.
+    pub(crate) fn cancel_arrived(&self, to: Pid) {
+        if let Some(state) = self.place(to) {
+            state.cancels.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a name for a process: why not, if it cannot.
+    pub(crate) fn take_name(&self, name: &SmolStr, pid: Pid) -> Result<(), NameRefused> {
+        let Some(state) = self.state(pid) else { return Err(NameRefused::Dead) };
+        if usize::from(state.names.fetch_add(1, Ordering::Relaxed)) >= limits::NAMES_PER_PROCESS {
+            state.names.fetch_sub(1, Ordering::Relaxed);
+            return Err(NameRefused::TooMany);
+        }
+        self.names.register(name, pid).map_err(|holder| {
+            state.names.fetch_sub(1, Ordering::Relaxed);
+            NameRefused::HeldBy(holder)
+        })
+    }
+
+    /// Frees a name if `pid` holds it.
+    pub(crate) fn release_name(&self, name: &str, pid: Pid) -> bool {
+        let released = self.names.release(name, pid);
+        if released && let Some(state) = self.place(pid) {
+            state.names.fetch_sub(1, Ordering::Relaxed);
+        }
+        released
     }
 
     /// A message from another shard has arrived, or was dropped: its reservation ends.
     pub(crate) fn arrived(&self, to: Pid, bytes: u64) {
-        if let Some(state) = self.shards[to.shard()].slots.get(to.slot()) {
+        if let Some(state) = self.place(to) {
             state.arrived(bytes);
         }
     }
 
     /// Called by the owning shard when the process has ended.
-    pub(crate) fn retire(&self, pid: Pid) {
+    pub(crate) fn retire(&self, pid: Pid, failed: bool) {
         self.hosts[pid.host()].leave();
-        self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation());
+        self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation(), failed);
     }
 
     /// Appends signals to a shard's inbox in order and wakes it if it may be waiting.
@@ -177,6 +238,27 @@ impl Node {
             shared.waiting.swap(true, Ordering::Release)
         };
         if !was_waiting {
+            self.wake(shard);
+        }
+    }
+
+    /// Hands signals over to all shards at once: nobody can act on one of them before all are in place. Otherwise a
+    /// receiver could cause something on a third shard that arrives before what was sent there earlier.
+    pub(crate) fn push_all(&self, outgoing: &mut [Vec<Signal>]) {
+        let mut held: SmallVec<[MutexGuard<'_, Vec<Signal>>; 4]> = SmallVec::new();
+        let mut asleep: SmallVec<[usize; 4]> = SmallVec::new();
+        // In the order of the shards, and nobody else holds two: so nobody waits in a circle.
+        for (shard, signals) in outgoing.iter_mut().enumerate().filter(|(_, signals)| !signals.is_empty()) {
+            let shared = &self.shards[shard];
+            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.append(signals);
+            held.push(inbox);
+            if !shared.waiting.swap(true, Ordering::Release) {
+                asleep.push(shard);
+            }
+        }
+        drop(held);
+        for shard in asleep {
             self.wake(shard);
         }
     }
@@ -201,37 +283,62 @@ impl Node {
     }
 }
 
+/// Why a name cannot be taken.
+pub(crate) enum NameRefused {
+    Dead,
+    TooMany,
+    HeldBy(Pid),
+}
+
 /// What every shard may read of a slot.
 #[derive(Default)]
 pub(crate) struct SlotState {
-    /// Generation (upper 32 bits), [`ALIVE`], [`FULL`]. Written by whoever owns the slot: the allocating thread until
-    /// the PID is handed out, then the slot's shard.
+    /// Generation (upper 32 bits), host (16 bits from bit 8) and the flags below. Written by whoever owns the slot:
+    /// the allocating thread until the PID is handed out, then the slot's shard; only [`ORDERED`] by any shard.
     word: AtomicU64,
     /// Messages and bytes from other shards that are accepted but not yet in the mailbox. Raised by senders, lowered
     /// by the shard; so senders elsewhere cannot fill memory between two turns of a shard.
-    in_flight: AtomicU32,
     in_flight_bytes: AtomicU64,
+    in_flight: AtomicU32,
+    /// CANCEL events from other shards that have not arrived.
+    cancels: AtomicU16,
+    /// Names that the process holds. Raised by whoever registers one, lowered by whoever releases it; any shard.
+    names: AtomicU16,
 }
 
 const ALIVE: u64 = 1;
+/// The mailbox takes no message but reserved ones.
 const FULL: u64 = 2;
+/// Senders wait for room: others that can wait have to, too.
+const AWAITED: u64 = 4;
+/// Another shard has sent the order to end it.
+const ORDERED: u64 = 8;
+/// Dead, and it failed.
+const FAILED: u64 = 16;
+/// Who lives there.
+const IDENTITY: u64 = !(FULL | AWAITED | ORDERED);
 
-fn alive_word(generation: u32) -> u64 {
-    u64::from(generation) << 32 | ALIVE
+fn alive_word(host: HostId, generation: u32) -> u64 {
+    u64::from(generation) << 32 | (host.index() as u64) << 8 | ALIVE
+}
+
+fn dead_word(generation: u32, failed: bool) -> u64 {
+    u64::from(generation) << 32 | if failed { FAILED } else { 0 }
 }
 
 impl SlotState {
-    pub(crate) fn set_full(&self, full: bool) {
-        if full {
-            self.word.fetch_or(FULL, Ordering::Release);
-        } else {
-            self.word.fetch_and(!FULL, Ordering::Release);
-        }
+    /// Says whether the mailbox is full, and whether senders wait for room in it.
+    pub(crate) fn set_room(&self, full: bool, awaited: bool) {
+        let set = if full { FULL } else { 0 } | if awaited { AWAITED } else { 0 };
+        self.word.fetch_or(set, Ordering::Release);
+        self.word.fetch_and(!((FULL | AWAITED) & !set), Ordering::Release);
     }
 
     /// Reserves room for a message from another shard. Between two turns at most one mailbox more can arrive.
-    pub(crate) fn reserve(&self, bytes: u64, limit: u32, limit_bytes: u64) -> bool {
-        if self.word.load(Ordering::Acquire) & FULL != 0 {
+    /// `patient`: the sender can wait, so it does not pass those that wait already.
+    pub(crate) fn reserve(&self, bytes: u64, limit: u32, limit_bytes: u64, patient: bool) -> bool {
+        let refusing = if patient { FULL | AWAITED } else { FULL };
+        if self.word.load(Ordering::Acquire) & refusing != 0 {
             return false;
         }
         let messages_before = self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -243,7 +350,22 @@ impl SlotState {
         true
     }
 
-    pub(crate) fn arrived(&self, bytes: u64) {
+    /// Counts a message whose room was granted.
+    pub(crate) fn reserve_granted(&self, bytes: u64) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether one more CANCEL may be on its way; beyond the bound it would change nothing.
+    pub(crate) fn reserve_cancel(&self) -> bool {
+        if self.cancels.fetch_add(1, Ordering::Relaxed) >= u16::from(limits::PENDING_CANCELS) {
+            self.cancels.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    fn arrived(&self, bytes: u64) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -277,7 +399,7 @@ impl SharedSlots {
     }
 
     /// A slot that is alive in a generation it never had.
-    fn allocate(&self) -> Option<(u32, u32)> {
+    fn allocate(&self, host: HostId) -> Option<(u32, u32)> {
         let freed = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let slot = match freed {
             Some(slot) => slot,
@@ -294,13 +416,13 @@ impl SharedSlots {
             self.chunks[slot as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| SlotState::default()).collect());
         let state = &chunk[slot as usize % CHUNK];
         let generation = (state.word.load(Ordering::Acquire) >> 32) as u32 + 1;
-        state.word.store(alive_word(generation), Ordering::Release);
+        state.word.store(alive_word(host, generation), Ordering::Release);
         Some((slot, generation))
     }
 
-    fn retire(&self, slot: u32, generation: u32) {
+    fn retire(&self, slot: u32, generation: u32, failed: bool) {
         if let Some(state) = self.get(slot) {
-            state.word.store(u64::from(generation) << 32, Ordering::Release);
+            state.word.store(dead_word(generation, failed), Ordering::Release);
             // The last generation is the last process of the slot: no PID is used twice.
             if generation < u32::MAX {
                 self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slot);

@@ -6,6 +6,7 @@
 
 mod core;
 mod relations;
+mod rooms;
 mod signals;
 mod slot;
 
@@ -96,6 +97,12 @@ impl Shard {
         self.bury();
     }
 
+    /// Ends a process, wherever it lives, if `of` spawned it: what a program that failed was about to hand over.
+    pub fn end_child(&mut self, of: Pid, pid: Pid, exit: Exit) {
+        self.core.terminate_child(of, pid, exit);
+        self.bury();
+    }
+
     /// The node that the shard is part of.
     pub fn node(&self) -> &Arc<Node> {
         &self.core.node
@@ -132,17 +139,21 @@ impl Shard {
     /// Puts a process that has run where it belongs.
     fn settle(&mut self, pid: Pid, next: Next, was: Run) {
         let core = &mut self.core;
+        core.return_grants(pid);
         let Some(slot) = core.slot_mut(pid) else { return };
         if slot.doomed.is_some() {
             return;
         }
         let (run, fresh) = match next {
-            Next::Wait if was == Run::Queued => (Run::Queued, false),
+            // It keeps its place: nobody is in the queues twice.
+            Next::Wait | Next::Again if was == Run::Queued => (Run::Queued, false),
             Next::Wait => (Run::Idle, slot.fresh),
             Next::Again => (Run::Idle, true),
             Next::Preempted => {
                 slot.run = Run::Queued;
-                core.spun.push_back(pid);
+                if was != Run::Queued {
+                    core.spun.push_back(pid);
+                }
                 return core.counts.count(Probe::Preempted);
             }
             Next::End(exit) => {

@@ -108,7 +108,7 @@ impl Wheel {
             let index = self.free;
             let slot = &mut self.entries[index as usize];
             self.free = slot.next;
-            *slot = Entry { generation: slot.generation + 1, ..entry };
+            *slot = Entry { generation: slot.generation.wrapping_add(1), ..entry };
             index
         };
         if owned.first != NONE {

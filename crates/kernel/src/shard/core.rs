@@ -6,7 +6,7 @@ use crate::host::Placement;
 use crate::limits;
 use crate::mailbox::{Claim, Class, Pool};
 use crate::message::{Event, Exit, Mail, Message};
-use crate::node::{Node, Signal};
+use crate::node::{NameRefused, Node, Signal, SlotState};
 use crate::pid::Pid;
 use crate::probe::{Counts, Probe};
 use crate::process::{Body, Refused, Spawn};
@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel,
     pool: Pool,
     /// Signals for each shard, since the last flush.
-    outgoing: Vec<Vec<Signal>>,
+    pub(super) outgoing: Vec<Vec<Signal>>,
     /// The list that is swapped with the inbox.
     pub(super) incoming: Vec<Signal>,
     pub(crate) counts: Counts,
@@ -66,10 +66,7 @@ impl Core {
     }
 
     pub(crate) fn is_alive(&self, pid: Pid) -> bool {
-        if self.is_local(pid) {
-            return self.slot(pid).is_some_and(|slot| slot.doomed.is_none());
-        }
-        self.node.is_alive(pid)
+        self.slot(pid).is_none_or(|slot| slot.doomed.is_none()) && self.node.is_alive(pid)
     }
 
     /// A signal for another shard; it leaves with the next flush.
@@ -78,16 +75,16 @@ impl Core {
     }
 
     pub(crate) fn flush(&mut self) {
-        for shard in 0..self.outgoing.len() {
-            self.flush_to(shard);
-        }
+        self.node.push_all(&mut self.outgoing);
         self.counts.timers = u64::from(self.wheel.live);
         self.counts.publish(self.node.gauges_of(self.index));
     }
 
-    fn flush_to(&mut self, shard: usize) {
-        if !self.outgoing[shard].is_empty() {
-            self.node.push(shard, self.outgoing[shard].drain(..));
+    /// Makes sure that a living process of this shard has its slot. Its name is known to all as soon as it has one,
+    /// which may be before this shard took the signal that brings the process.
+    pub(crate) fn meet(&mut self, pid: Pid) {
+        if self.is_local(pid) && self.slot(pid).is_none() && self.node.is_alive(pid) {
+            self.take_signals();
         }
     }
 
@@ -96,23 +93,27 @@ impl Core {
     pub(crate) fn next_mail(&mut self, pid: Pid) -> Option<(Mail, Claim)> {
         let slot = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid))?;
         let (mail, claim) = slot.mailbox.pop(&mut self.pool)?;
-        if let Mail::Event(Event::Cancel { .. }) = mail {
-            slot.mailbox.cancels -= 1;
+        match mail {
+            Mail::Event(Event::Cancel { .. }) => slot.mailbox.cancels -= 1,
+            Mail::Timer(_) => slot.mailbox.timers -= 1,
+            Mail::Room(of) => self.turn_came(pid, of),
+            _ => {}
         }
         Some((mail, claim))
     }
 
+    #[expect(clippy::result_large_err, reason = "a refused message goes back as it came, without a box")]
     pub(crate) fn send(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
         let limits = &self.node.hosts[to.host()];
         let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
         if self.is_local(to) {
-            let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to) && slot.doomed.is_none())
-            else {
+            self.meet(to);
+            let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none()) else {
                 return Err((Refused::NotFound, message));
             };
             let full = match class {
                 Class::Ordinary => slot.mailbox.is_full(messages, bytes),
-                Class::Credited => slot.mailbox.must_wait(message.from, messages, bytes),
+                Class::Credited => !self.has_turn(message.from, to),
                 Class::Reserved => false,
             };
             if full {
@@ -122,8 +123,20 @@ impl Core {
             self.deliver(to, message, class);
             return Ok(());
         }
-        let Some(state) = self.node.state(to) else { return Err((Refused::NotFound, message)) };
-        if class != Class::Reserved && !state.reserve(message.size(), messages, bytes) {
+        if !self.node.is_alive(to) {
+            return Err((Refused::NotFound, message));
+        }
+        let granted = class == Class::Credited && self.use_grant(message.from, to);
+        let reserved = match self.node.state(to) {
+            _ if class == Class::Reserved => true,
+            Some(state) if granted => {
+                state.reserve_granted(message.size());
+                true
+            }
+            Some(state) => state.reserve(message.size(), messages, bytes, class == Class::Credited),
+            None => return Err((Refused::NotFound, message)),
+        };
+        if !reserved {
             self.counts.count(Probe::Refused);
             return Err((Refused::Full, message));
         }
@@ -134,16 +147,24 @@ impl Core {
     /// Puts a message that was accepted into a local mailbox; one for a dead process is dropped.
     pub(crate) fn deliver(&mut self, to: Pid, message: Message, class: Class) {
         let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else { return };
+        let from = message.from;
         slot.mailbox.push_message(message, class, &mut self.pool);
-        self.counts.count(Probe::Delivered);
-        let limits = &self.node.hosts[to.host()];
-        if !slot.full && slot.mailbox.is_full(limits.mailbox_messages, limits.mailbox_bytes) {
-            slot.full = true;
-            if let Some(state) = self.node.state(to) {
-                state.set_full(true);
-            }
-        }
         wake(slot, to, &mut self.ready);
+        self.counts.count(Probe::Delivered);
+        self.took_message(to, from, class);
+    }
+
+    /// Dooms a process if `of` spawned it.
+    pub(crate) fn terminate_child(&mut self, of: Pid, to: Pid, exit: Exit) {
+        if !self.is_local(to) {
+            if self.node.is_alive(to) {
+                self.signal(to.shard(), Signal::TerminateChild { of, to, exit });
+            }
+            return;
+        }
+        if self.slot(to).is_some_and(|slot| slot.parent == Some(of)) {
+            let _dead_already = self.terminate(to, exit);
+        }
     }
 
     /// Puts something that is never refused into a local mailbox.
@@ -155,80 +176,9 @@ impl Core {
             }
             slot.mailbox.cancels += 1;
         }
+        slot.mailbox.timers += u32::from(matches!(mail, Mail::Timer(_)));
         slot.mailbox.push_other(mail, &mut self.pool);
         wake(slot, to, &mut self.ready);
-    }
-
-    pub(crate) fn received(&mut self, pid: Pid, from: Pid, claim: Claim) {
-        let Some(slot) = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid)) else { return };
-        slot.mailbox.release(claim);
-        let limits = &self.node.hosts[pid.host()];
-        let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
-        if slot.full && !slot.mailbox.is_full(messages, bytes) {
-            slot.full = false;
-            if let Some(state) = self.node.state(pid) {
-                state.set_full(false);
-            }
-        }
-        let node = &self.node;
-        let granted = slot.mailbox.grant(messages, bytes, |waiting| node.is_alive(waiting));
-        if claim.receipt {
-            self.return_credit(from, claim.bytes());
-        }
-        if let Some(waiting) = granted {
-            self.tell_room(waiting, pid);
-        }
-    }
-
-    /// Tells a sender that one of its messages no longer waits.
-    pub(crate) fn return_credit(&mut self, to: Pid, bytes: u64) {
-        if self.is_local(to) {
-            self.take_receipts(to, 1, bytes);
-            return;
-        }
-        let outgoing = &mut self.outgoing[to.shard()];
-        // Receipts of one turn for one sender are one signal as long as nothing comes between them.
-        if let Some(Signal::Receipts { to: last, messages, bytes: sum }) = outgoing.last_mut()
-            && *last == to
-        {
-            *messages += 1;
-            *sum += bytes;
-            return;
-        }
-        outgoing.push(Signal::Receipts { to, messages: 1, bytes });
-    }
-
-    pub(crate) fn take_receipts(&mut self, to: Pid, messages: u32, bytes: u64) {
-        let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else { return };
-        slot.receipts.0 += messages;
-        slot.receipts.1 += bytes;
-        if std::mem::take(&mut slot.wake_on_receipts) {
-            self.notify(to, Mail::Receipts);
-        }
-    }
-
-    pub(crate) fn await_room(&mut self, from: Pid, to: Pid) {
-        if !self.is_local(to) {
-            return self.signal(to.shard(), Signal::AwaitRoom { from, to });
-        }
-        let limits = &self.node.hosts[to.host()];
-        let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
-        let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else {
-            return self.tell_room(from, to);
-        };
-        slot.mailbox.wait_for_room(from);
-        let node = &self.node;
-        if let Some(waiting) = slot.mailbox.grant(messages, bytes, |waiting| node.is_alive(waiting)) {
-            self.tell_room(waiting, to);
-        }
-    }
-
-    fn tell_room(&mut self, to: Pid, of: Pid) {
-        if self.is_local(to) {
-            self.notify(to, Mail::Room(of));
-        } else {
-            self.signal(to.shard(), Signal::Room { to, of });
-        }
     }
 
     // Beginning and end
@@ -244,9 +194,10 @@ impl Core {
         let link = parent.filter(|_| spawn.linked);
         match spawn.body {
             Body::Seed(seed) if shard != self.index => {
-                // At once: from now on anybody may send to the PID, and nothing may arrive before its process.
+                // At once: from now on anybody may send to the PID, and nothing may arrive before its process. With all
+                // that was sent before, so that nothing which the process causes can overtake it.
                 self.signal(shard, Signal::Spawn { pid, parent, seed, monitor, link });
-                self.flush_to(shard);
+                self.node.push_all(&mut self.outgoing);
             }
             Body::Seed(seed) => self.admit(pid, parent, Content::Seed(seed), monitor, link),
             Body::Here(process) => self.admit(pid, parent, Content::Process(process), monitor, link),
@@ -279,12 +230,14 @@ impl Core {
     /// Dooms a process with an exit; the first exit counts.
     pub(crate) fn terminate(&mut self, to: Pid, exit: Exit) -> Result<(), Refused> {
         if !self.is_local(to) {
-            if !self.node.is_alive(to) {
-                return Err(Refused::NotFound);
+            match self.node.order_end(to) {
+                None => return Err(Refused::NotFound),
+                Some(true) => self.signal(to.shard(), Signal::Terminate { to, exit }),
+                Some(false) => {}
             }
-            self.signal(to.shard(), Signal::Terminate { to, exit });
             return Ok(());
         }
+        self.meet(to);
         let Some(slot) = self.slot_mut(to) else { return Err(Refused::NotFound) };
         if slot.doomed.is_some() {
             return Err(Refused::NotFound);
@@ -303,12 +256,12 @@ impl Core {
         }
         let exit = slot.doomed.take()?;
         let mut slot = std::mem::take(slot);
-        self.node.retire(pid);
+        self.node.retire(pid, exit.is_failure());
         self.counts.count(if exit.is_failure() { Probe::Failed } else { Probe::Returned });
         self.wheel.cancel_all(&mut slot.timers);
         let relations = slot.take_relations();
         for name in &relations.names {
-            self.node.names.release(name, pid);
+            self.node.release_name(name, pid);
         }
         // Senders with credit get it back: what they sent is received by nobody, and waits no longer.
         while let Some((mail, claim)) = slot.mailbox.pop(&mut self.pool) {
@@ -321,16 +274,21 @@ impl Core {
         for waiting in slot.mailbox.take_waiting() {
             self.tell_room(waiting, pid);
         }
+        for &(of, _) in &relations.turns {
+            self.leave_room(pid, of);
+        }
         self.tell_relations(pid, relations, &Arc::new(exit.clone()));
         Some((exit, slot.content))
     }
 
     pub(crate) fn cancel(&mut self, from: Pid, to: Pid, reason: Option<&str>) -> Result<(), Refused> {
+        self.meet(to);
         if !self.is_alive(to) {
             return Err(Refused::NotFound);
         }
-        let event = Event::Cancel { from, reason: reason.map(Into::into), at: self.now };
-        self.tell(to, event);
+        if self.is_local(to) || self.node.state(to).is_some_and(SlotState::reserve_cancel) {
+            self.tell(to, Event::Cancel { from, reason: reason.map(Into::into), at: self.now });
+        }
         Ok(())
     }
 
@@ -345,30 +303,48 @@ impl Core {
     // Names and timers
 
     pub(crate) fn register(&mut self, name: &SmolStr, pid: Pid) -> Result<(), Error> {
-        if !self.is_alive(pid) {
-            return Err(Error::new(Kind::NotFound, format!("{} does not live", pid.text(&self.node.hosts))));
-        }
-        if let Some(slot) = self.slot_mut(pid)
-            && slot.relations().names.len() >= limits::NAMES_PER_PROCESS
-        {
-            return Err(Error::new(
+        self.meet(pid);
+        let taken = if self.is_alive(pid) { self.node.take_name(name, pid) } else { Err(NameRefused::Dead) };
+        let text = |pid: Pid| pid.text(&self.node.hosts);
+        match taken {
+            Err(NameRefused::Dead) => Err(Error::new(Kind::NotFound, format!("{} does not live", text(pid)))),
+            Err(NameRefused::TooMany) => Err(Error::new(
                 Kind::Unavailable,
                 format!("a process holds at most {} names", limits::NAMES_PER_PROCESS),
-            ));
+            )),
+            Err(NameRefused::HeldBy(holder)) => {
+                Err(Error::new(Kind::AlreadyExists, format!("the name \"{name}\" is held by {}", text(holder))))
+            }
+            Ok(()) => {
+                if self.is_local(pid) {
+                    self.named(name.clone(), pid);
+                } else {
+                    self.signal(pid.shard(), Signal::Named { name: name.clone(), pid });
+                }
+                Ok(())
+            }
         }
-        if let Err(holder) = self.node.names.register(name, pid) {
-            let text = format!("the name \"{name}\" is held by {}", holder.text(&self.node.hosts));
-            return Err(Error::new(Kind::AlreadyExists, text));
-        }
+    }
+
+    /// A process of this shard was given a name, which it takes with it when it ends.
+    pub(crate) fn named(&mut self, name: SmolStr, pid: Pid) {
+        // It may have given the name up before it learned here that it has it.
+        let holds = self.node.lookup(&name) == Some(pid);
         match self.slot_mut(pid) {
-            Some(slot) => slot.relations().names.push(name.clone()),
-            None => self.signal(pid.shard(), Signal::Named { name: name.clone(), pid }),
+            Some(slot) => {
+                let names = &mut slot.relations().names;
+                if holds && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            None => {
+                self.node.release_name(&name, pid);
+            }
         }
-        Ok(())
     }
 
     pub(crate) fn unregister(&mut self, pid: Pid, name: &str) -> bool {
-        let released = self.node.names.release(name, pid);
+        let released = self.node.release_name(name, pid);
         if released && let Some(slot) = self.slot_mut(pid) {
             slot.relations().names.retain(|held| held != name);
         }
@@ -378,7 +354,8 @@ impl Core {
     pub(crate) fn set_timer(&mut self, pid: Pid, at: Time, token: u64) -> Result<TimerId, Error> {
         let dead = || Error::new(Kind::NotFound, "the process has ended");
         let slot = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid)).ok_or_else(dead)?;
-        if slot.timers.count >= limits::TIMERS_PER_PROCESS {
+        // Those that went off and were not read count too: they are a queue like any other.
+        if slot.timers.count + slot.mailbox.timers >= limits::TIMERS_PER_PROCESS {
             let text = format!("a process has at most {} timers running", limits::TIMERS_PER_PROCESS);
             return Err(Error::new(Kind::Unavailable, text));
         }

@@ -14,6 +14,7 @@ impl Core {
     }
 
     pub(crate) fn monitor(&mut self, from: Pid, to: Pid) -> Result<(), Error> {
+        self.meet(to);
         if !self.is_alive(to) {
             return Err(self.not_found(to));
         }
@@ -58,6 +59,7 @@ impl Core {
     }
 
     pub(crate) fn link(&mut self, from: Pid, to: Pid) -> Result<(), Error> {
+        self.meet(to);
         if !self.is_alive(to) {
             return Err(self.not_found(to));
         }

@@ -36,7 +36,12 @@ impl Core {
                 self.admit(pid, parent, Content::Seed(seed), monitor, link);
             }
             Signal::Event { to, event: Event::Exit { from, exit, .. } } => self.monitor_fired(from, to, exit),
-            Signal::Event { to, event } => self.notify(to, Mail::Event(event)),
+            Signal::Event { to, event } => {
+                if let Event::Cancel { .. } = event {
+                    self.node.cancel_arrived(to);
+                }
+                self.notify(to, Mail::Event(event));
+            }
             Signal::Monitor { from, to } => match self.slot_mut(to) {
                 Some(slot) => {
                     slot.relations().watchers.insert(from);
@@ -48,7 +53,8 @@ impl Core {
                 if self.slot(to).is_some() {
                     self.add_link(to, from);
                 } else {
-                    self.link_fired(to, from, gone());
+                    let exit = if self.node.has_returned(to) { Arc::default() } else { gone() };
+                    self.link_fired(to, from, exit);
                 }
             }
             Signal::Unlink { from, to } => {
@@ -58,14 +64,11 @@ impl Core {
             Signal::Terminate { to, exit } => {
                 let _dead_already = self.terminate(to, exit);
             }
-            Signal::Named { name, pid } => match self.slot_mut(pid) {
-                Some(slot) => slot.relations().names.push(name),
-                None => {
-                    self.node.names.release(&name, pid);
-                }
-            },
+            Signal::TerminateChild { of, to, exit } => self.terminate_child(of, to, exit),
+            Signal::Named { name, pid } => self.named(name, pid),
             Signal::Receipts { to, messages, bytes } => self.take_receipts(to, messages, bytes),
-            Signal::AwaitRoom { from, to } => self.await_room(from, to),
+            Signal::AwaitRoom { from, to } => self.queue_for_room(from, to),
+            Signal::LeaveRoom { from, to } => self.leave_room(from, to),
             Signal::Room { to, of } => self.notify(to, Mail::Room(of)),
         }
     }

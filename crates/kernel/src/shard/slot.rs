@@ -6,6 +6,7 @@ use crate::pid::Pid;
 use crate::pidset::PidSet;
 use crate::process::Process;
 use crate::timers::Owned;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 use std::any::Any;
 
@@ -36,8 +37,10 @@ pub(crate) struct Slot {
     pub(crate) fresh: bool,
     pub(crate) trap_links: bool,
     pub(crate) wake_on_receipts: bool,
-    /// Whether the shared word says that the mailbox is full.
-    pub(crate) full: bool,
+    /// What the shared word says of the mailbox: whether it is full, and whether senders wait for room.
+    pub(crate) room: (bool, bool),
+    /// Whether it may have been granted room somewhere.
+    pub(crate) has_grant: bool,
     /// Living, but about to be ended with this.
     pub(crate) doomed: Option<Exit>,
     pub(crate) content: Content,
@@ -61,6 +64,17 @@ pub(crate) struct Relations {
     /// Whom this process monitors.
     pub(crate) watching: PidSet,
     pub(crate) names: Vec<SmolStr>,
+    /// The mailboxes that this process waits for.
+    pub(crate) turns: SmallVec<[(Pid, Turn); 1]>,
+}
+
+/// Where a sender is in the queue of a full mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// It waits, or has not read that its turn has come.
+    Waiting,
+    /// There is room for one message of it, until the end of its step.
+    Granted,
 }
 
 impl Slot {

@@ -1,0 +1,13 @@
+//! What the kernel promises, one test a promise: a whole node in one thread, its shards driven by hand with a clock
+//! that only the tests move.
+
+mod ends;
+mod keepers;
+mod messages;
+mod names;
+mod places;
+mod relations;
+mod rooms;
+mod simulation;
+mod timers;
+mod world;

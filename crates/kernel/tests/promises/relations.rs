@@ -1,0 +1,273 @@
+//! Monitors and links.
+
+use crate::world::*;
+use kernel::Kind;
+
+#[test]
+fn everything_that_a_process_sent_before_it_ended_arrives_before_its_exit() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (watcher, target) = (world.puppet(0), world.puppet(shard));
+        world.act(watcher, |cx| cx.monitor(target)).unwrap();
+        world.settle();
+        for topic in ["a", "b", "c"] {
+            world.send(target, watcher, topic);
+        }
+        world.returns(target);
+        world.settle();
+        let message = |topic: &str| Got::Message(target, topic.into());
+        assert_eq!(world.got(watcher), [message("a"), message("b"), message("c"), Got::Exit(target, None)]);
+    }
+}
+
+#[test]
+fn a_monitor_fires_exactly_once_and_says_how_it_ended() {
+    for shard in NEAR_AND_FAR {
+        for (fails, kind) in [(false, None), (true, Some(Kind::Internal))] {
+            let mut world = World::new(2);
+            let (watcher, target) = (world.puppet(0), world.puppet(shard));
+            world.act(watcher, |cx| cx.monitor(target)).unwrap();
+            world.settle();
+            if fails {
+                world.fails(target)
+            } else {
+                world.returns(target)
+            }
+            world.settle();
+            assert_eq!(world.got(watcher), [Got::Exit(target, kind)]);
+            assert_eq!(world.counts().monitors, 0);
+        }
+    }
+}
+
+#[test]
+fn a_monitor_fires_also_when_its_target_ended_before_the_wish_arrived() {
+    let mut world = World::new(2);
+    let (watcher, target) = (world.puppet(0), world.puppet(1));
+    world.settle();
+    world.act(watcher, |cx| cx.monitor(target)).unwrap();
+    world.returns(target);
+    world.settle();
+    assert_eq!(world.got(watcher), [Got::Exit(target, Some(Kind::NotFound))]);
+    assert_eq!(world.counts().monitors, 0);
+}
+
+#[test]
+fn a_monitor_that_was_taken_back_and_made_again_while_its_target_ended_fires_once() {
+    let mut world = World::new(2);
+    let (watcher, target) = (world.puppet(0), world.puppet(1));
+    world.settle();
+    world.act(watcher, |cx| {
+        cx.monitor(target).unwrap();
+        assert!(cx.unmonitor(target));
+        cx.monitor(target).unwrap();
+    });
+    world.fails(target);
+    world.settle();
+    assert_eq!(world.got(watcher).len(), 1);
+}
+
+#[test]
+fn an_ended_monitor_does_not_fire() {
+    for shard in NEAR_AND_FAR {
+        for turns_between in [false, true] {
+            let mut world = World::new(2);
+            let (watcher, target) = (world.puppet(0), world.puppet(shard));
+            world.act(watcher, |cx| cx.monitor(target)).unwrap();
+            world.settle();
+            if !turns_between {
+                world.fails(target);
+            }
+            // On the other shard the end may have happened already, as long as its EXIT has not arrived.
+            let known = world.act(watcher, |cx| cx.unmonitor(target));
+            assert_eq!(known, turns_between || shard == 1);
+            if turns_between {
+                world.fails(target);
+            }
+            world.settle();
+            let expected: &[Got] = if known { &[] } else { &[Got::Exit(target, Some(Kind::Internal))] };
+            assert_eq!(world.got(watcher), expected);
+            assert_eq!(world.counts().monitors, 0);
+        }
+    }
+}
+
+#[test]
+fn a_second_monitor_of_the_same_process_already_exists() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (watcher, target) = (world.puppet(0), world.puppet(shard));
+        world.act(watcher, |cx| cx.monitor(target)).unwrap();
+        let error = world.act(watcher, |cx| cx.monitor(target)).unwrap_err();
+        assert_eq!(error.kind, Kind::AlreadyExists);
+        assert_eq!(world.counts().monitors, 1);
+    }
+}
+
+#[test]
+fn monitors_and_links_of_the_dead_answer_not_found() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (watcher, target) = (world.puppet(0), world.puppet(shard));
+        world.settle();
+        world.returns(target);
+        let monitor = world.act(watcher, |cx| cx.monitor(target)).unwrap_err();
+        let link = world.act(watcher, |cx| cx.link(target)).unwrap_err();
+        assert_eq!((monitor.kind, link.kind), (Kind::NotFound, Kind::NotFound));
+    }
+}
+
+#[test]
+fn a_link_ends_the_other_process_whichever_of_the_two_fails() {
+    for shard in NEAR_AND_FAR {
+        for first_fails in [true, false] {
+            let mut world = World::new(2);
+            let (a, b) = (world.puppet(0), world.puppet(shard));
+            world.act(a, |cx| cx.link(b)).unwrap();
+            world.settle();
+            let (fails, follows) = if first_fails { (a, b) } else { (b, a) };
+            world.fails(fails);
+            world.settle();
+            assert_eq!(world.end_of(follows), Some(Some(Kind::Canceled)));
+            assert_eq!(world.leftovers(), [0; 6]);
+        }
+    }
+}
+
+#[test]
+fn a_normal_end_fires_no_link() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (a, b) = (world.puppet(0), world.puppet(shard));
+        world.act(a, |cx| cx.link(b)).unwrap();
+        world.settle();
+        world.returns(b);
+        world.settle();
+        assert!(world.is_alive(a));
+        assert_eq!((world.got(a), world.counts().links), (vec![], 0));
+    }
+}
+
+#[test]
+fn a_link_to_a_process_that_just_returned_does_not_fire_and_to_one_that_just_failed_does() {
+    for fails in [false, true] {
+        let mut world = World::new(2);
+        let (a, b) = (world.puppet(0), world.puppet(1));
+        world.settle();
+        world.act(a, |cx| cx.link(b)).unwrap();
+        if fails {
+            world.fails(b)
+        } else {
+            world.returns(b)
+        }
+        world.settle();
+        assert_eq!(world.is_alive(a), !fails);
+        assert_eq!(world.counts().links, 0);
+    }
+}
+
+#[test]
+fn a_link_is_made_once_and_ends_from_both_sides() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (a, b) = (world.puppet(0), world.puppet(shard));
+        world.act(a, |cx| cx.link(b)).unwrap();
+        world.settle();
+        world.act(b, |cx| cx.link(a)).unwrap();
+        world.settle();
+        assert_eq!(world.counts().links, 2);
+        assert!(world.act(b, |cx| cx.unlink(a)));
+        assert!(!world.act(b, |cx| cx.unlink(a)));
+        world.settle();
+        assert_eq!(world.counts().links, 0);
+        world.fails(a);
+        world.settle();
+        assert!(world.is_alive(b));
+    }
+}
+
+#[test]
+fn a_process_that_traps_links_is_told_and_lives() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (a, b) = (world.puppet(0), world.puppet(shard));
+        world.act(a, |cx| {
+            cx.set_trap_links(true);
+            assert!(cx.trap_links());
+            cx.link(b).unwrap();
+        });
+        world.settle();
+        world.send(b, a, "last words");
+        world.fails(b);
+        world.settle();
+        let last_words = Got::Message(b, "last words".into());
+        assert_eq!(world.got(a), [last_words, Got::LinkDown(b, Some(Kind::Internal))]);
+        assert!(world.is_alive(a));
+    }
+}
+
+#[test]
+fn a_failure_goes_along_a_chain_of_links_up_to_who_traps() {
+    for shards in [1, 3] {
+        let mut world = World::new(shards);
+        let chain: Vec<_> = (0..20).map(|n| world.puppet(n % shards)).collect();
+        let (keeper, beyond) = (world.puppet(0), world.puppet(0));
+        for pair in chain.windows(2) {
+            let (a, b) = (pair[0], pair[1]);
+            world.act(a, |cx| cx.link(b)).unwrap();
+        }
+        world.act(keeper, |cx| cx.set_trap_links(true));
+        let last = chain[19];
+        world.act(keeper, |cx| cx.link(last)).unwrap();
+        world.act(keeper, |cx| cx.link(beyond)).unwrap();
+        world.settle();
+        world.fails(chain[10]);
+        world.settle();
+        for (n, &pid) in chain.iter().enumerate() {
+            let kind = if n == 10 { Kind::Internal } else { Kind::Canceled };
+            assert_eq!(world.end_of(pid), Some(Some(kind)));
+        }
+        assert_eq!(world.got(keeper), [Got::LinkDown(last, Some(Kind::Canceled))]);
+        assert!(world.is_alive(beyond));
+    }
+}
+
+#[test]
+fn the_relations_that_a_child_is_born_with_exist_before_it_runs() {
+    for shards in [1, 2] {
+        for spawn in [monitored as fn() -> _, linked] {
+            let mut world = World::with_hosts(shards, vec![spread()]);
+            let parent = world.puppet(0);
+            let host = world.host("app:spread");
+            // The first goes to the shard of its parent, the second, if there is one, to the other.
+            for _ in 0..shards {
+                let make: Make = Box::new(|_| Err(kernel::Error::new(Kind::Invalid, "no such program")));
+                let body = kernel::SpawnBody::Seed(Box::new(make));
+                let spawn: kernel::Spawn = spawn();
+                let is_monitored = spawn.monitored;
+                world.act(parent, |cx| cx.set_trap_links(true));
+                let child = world.act(parent, |cx| cx.spawn(kernel::Spawn { host, body, ..spawn })).unwrap();
+                assert!(world.is_alive(child));
+                world.settle();
+                let kind = Some(Kind::Invalid);
+                let told = if is_monitored { Got::Exit(child, kind) } else { Got::LinkDown(child, kind) };
+                assert_eq!(world.got(parent).last(), Some(&told));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_parent_that_fails_before_its_linked_child_ran_takes_it_along() {
+    for shards in [1, 2] {
+        let mut world = World::with_hosts(shards, vec![spread()]);
+        let parent = world.puppet(0);
+        let host = world.host("app:spread");
+        for _ in 0..shards {
+            world.act(parent, |cx| cx.spawn(kernel::Spawn { host, ..linked() })).unwrap();
+        }
+        world.fails(parent);
+        world.settle();
+        assert_eq!(world.leftovers(), [0; 6]);
+    }
+}
