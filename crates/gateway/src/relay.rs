@@ -3,3 +3,5 @@
 //! [`header`] reads what a handler asks for in `X-WS-Relay`.
 
 pub mod header;
+pub mod values;
+pub(crate) mod upgrade;

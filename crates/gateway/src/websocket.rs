@@ -7,3 +7,5 @@
 pub mod codec;
 pub mod handshake;
 pub mod origin;
+pub mod session;
+pub mod socket;

@@ -1,0 +1,140 @@
+//! Drives one shard: turns of sockets, processes and tokio's tasks, and rest between them.
+//!
+//! One turn: what other shards sent and timers, then the sockets that can be read, then the processes that are ready,
+//! for about two milliseconds, then everything that is for other shards, then every socket that has something to say.
+//! Then tokio runs its tasks, which serve HTTP and reach the shard through [`Local::with`]. Nothing is borrowed across
+//! an await, and a shard without work sleeps until a timer, another shard, a task or a socket wakes it.
+
+use crate::websocket::socket::Sockets;
+use kernel::{Shard, Time};
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+/// Sockets are written at least so often while processes run.
+const SLICE: Duration = Duration::from_millis(2);
+/// Processes that run between two looks at the clock.
+const BATCH: usize = 64;
+
+/// The shard of this thread, as the tasks on the same thread see it.
+pub struct Local {
+    state: RefCell<State>,
+    index: usize,
+    epoch: Instant,
+    wake: Arc<Notify>,
+}
+
+struct State {
+    shard: Shard,
+    sockets: Sockets,
+}
+
+struct Fd(RawFd);
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Local {
+    /// Takes over shard number `index`. `epoch` is the zero of the node's time, the same for all shards.
+    pub fn new(shard: Shard, index: usize, epoch: Instant) -> io::Result<Rc<Local>> {
+        let wake = Arc::new(Notify::new());
+        let waker = wake.clone();
+        shard.node().set_waker(index, Box::new(move || waker.notify_one()));
+        let state = RefCell::new(State { shard, sockets: Sockets::new()? });
+        Ok(Rc::new(Local { state, index, epoch, wake }))
+    }
+
+    /// The shard's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Acts on the shard and its sockets, at the present time. What it made ready runs in the next turn.
+    ///
+    /// Not to be called from within itself.
+    pub fn with<R>(&self, act: impl FnOnce(&mut Shard, &mut Sockets) -> R) -> R {
+        let state = &mut *self.state.borrow_mut();
+        state.shard.begin(self.now());
+        let result = act(&mut state.shard, &mut state.sockets);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Runs the shard. Never returns unless its epoll is broken; drop it to stop.
+    pub async fn run(&self) -> io::Result<()> {
+        let fd = Fd(self.state.borrow().sockets.raw_fd());
+        // SAFETY: the epoll is `self.state`'s, which is borrowed by this future and so outlives the registration; it is
+        // never closed or replaced before.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+        loop {
+            match self.turn()? {
+                Rest::None => tokio::task::yield_now().await,
+                Rest::Until(due) => self.rest(&fd, due).await?,
+            }
+        }
+    }
+
+    fn turn(&self) -> io::Result<Rest> {
+        let State { shard, sockets } = &mut *self.state.borrow_mut();
+        let began = Instant::now();
+        shard.begin(self.time_of(began));
+        sockets.expire(shard);
+        let more = sockets.read_ready(shard)?;
+        while shard.run(BATCH) && began.elapsed() < SLICE {}
+        sockets.flush(shard);
+        shard.flush();
+        if more || shard.has_ready() || sockets.has_work() || shard.node().has_signals(self.index) {
+            return Ok(Rest::None);
+        }
+        Ok(Rest::Until(shard.next_due().into_iter().chain(sockets.next_due()).min()))
+    }
+
+    /// Waits for a socket, a signal, a task that used the shard, or `due`.
+    async fn rest(&self, fd: &AsyncFd<Fd>, due: Option<Time>) -> io::Result<()> {
+        let mut woken = pin!(self.wake.notified());
+        let mut sleep = pin!(due.map(|due| sleep_until((self.epoch + Duration::from_nanos(due.0)).into())));
+        poll_fn(|cx| {
+            if woken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if sleep.as_mut().as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready()) {
+                return Poll::Ready(Ok(()));
+            }
+            match fd.poll_read_ready(cx) {
+                // Cleared before the next turn looks: what comes after that look is a new edge.
+                Poll::Ready(guard) => Poll::Ready(guard.map(|mut guard| guard.clear_ready())),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn now(&self) -> Time {
+        self.time_of(Instant::now())
+    }
+
+    fn time_of(&self, instant: Instant) -> Time {
+        Time(u64::try_from(instant.duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What follows a turn.
+enum Rest {
+    /// Another turn, once tokio's tasks had theirs.
+    None,
+    /// Sleep, until then at the latest.
+    Until(Option<Time>),
+}

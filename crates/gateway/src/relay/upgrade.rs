@@ -1,0 +1,163 @@
+//! From a handler's `X-WS-Relay` to a connection that is a process: steps 5 to 7 of the contract.
+
+use super::header::{self, RelayFault, RelayHeader, Target};
+use super::values::term_of;
+use crate::server::Desk;
+use crate::server::answer::{self, Body};
+use crate::server::exchange::Outcome;
+use crate::server::limits;
+use crate::server::request::{Offer, Passage, unavailable};
+use crate::server::tally::Handshake;
+use crate::server::watched::Watched;
+use crate::websocket::session::Wanted;
+use crate::websocket::socket::Pending;
+use bytes::Bytes;
+use http::header::{self as names, HeaderValue};
+use http::{Response, StatusCode};
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use kernel::{Exit, Pid, Topic};
+use std::any::Any;
+use std::rc::Rc;
+use tokio::time::timeout;
+
+/// Answers a handshake whose handler asks for the relay: with 101, 500 or 503.
+pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Response<Body> {
+    let Passage { id, handler, parts, peer, handshake } = passage;
+    let asked = &parts.headers;
+    let (Some(offer), Some(route)) = (handshake, &handler.relay) else {
+        return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked);
+    };
+    let Offer { upgrade, accept_key, subprotocol, place } = offer;
+    let entry = &handler.entry;
+    let router = &route.relay.entry;
+    let refuse = |result| {
+        dispose(desk, &outcome);
+        desk.site.tally.handshake(result);
+        match result {
+            Handshake::TargetGone => unavailable("the service is not available", id, asked),
+            _ => answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked),
+        }
+    };
+    let value = outcome.draft.headers.get(header::NAME).map(HeaderValue::as_bytes).unwrap_or_default();
+    let wanted = RelayHeader::parse(value).map_err(Fault::Header).and_then(|header| {
+        for warning in header.warnings() {
+            tracing::warn!(entry = %entry, router = %router, request_id = %id, fault = warning, "an odd X-WS-Relay");
+        }
+        let target = find(desk, &header.target)?;
+        let metadata = header.metadata.as_ref().map(term_of);
+        Ok(Wanted { target, topic: Topic::from(&*header.message_topic), heartbeat: header.heartbeat, metadata })
+    });
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(Fault::Header(fault)) => {
+            tracing::error!(entry = %entry, router = %router, request_id = %id, %fault, "a wrong X-WS-Relay");
+            return refuse(Handshake::Faulty);
+        }
+        Err(Fault::Nobody(name)) => {
+            let fault = format!("X-WS-Relay: no process has the name \"{name}\"");
+            tracing::warn!(entry = %entry, router = %router, request_id = %id, fault, "no target");
+            return refuse(Handshake::TargetGone);
+        }
+    };
+    let target = wanted.target;
+    let held: Box<dyn Any> = Box::new((peer.open.clone(), place));
+    let begun =
+        desk.local.with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, route.relay.clone(), held));
+    let pending = match begun {
+        Ok(pending) => pending,
+        Err(error) => {
+            let fault = format!("X-WS-Relay: target_pid: {error}");
+            tracing::warn!(entry = %entry, router = %router, request_id = %id, fault, "no target");
+            return refuse(Handshake::TargetGone);
+        }
+    };
+    let after = Finish { desk: desk.clone(), pending, target, handler: outcome.handler };
+    tokio::task::spawn_local(after.finish(upgrade));
+
+    let mut response = Response::new(answer::whole(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    *headers = outcome.draft.headers;
+    for name in [
+        names::CONTENT_LENGTH,
+        names::CONTENT_TYPE,
+        names::TRANSFER_ENCODING,
+        names::SEC_WEBSOCKET_EXTENSIONS,
+        names::SEC_WEBSOCKET_PROTOCOL,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove(header::NAME);
+    headers.insert(names::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(names::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(names::SEC_WEBSOCKET_ACCEPT, accept_key);
+    match subprotocol {
+        Some(name) => answer::with_header(response, names::SEC_WEBSOCKET_PROTOCOL, &name),
+        None => response,
+    }
+}
+
+/// A request that carried the header did not end in 101: a target that its own handler spawned is terminated, however
+/// wrong the rest of the header is. Nothing if there was no header.
+pub(crate) fn dispose(desk: &Desk, outcome: &Outcome) {
+    let Some(value) = outcome.draft.headers.get(header::NAME) else { return };
+    let text = match serde_json::from_slice(value.as_bytes()) {
+        Ok(serde_json::Value::Object(mut fields)) => fields.remove("target_pid"),
+        _ => None,
+    };
+    let Some(serde_json::Value::String(text)) = text else { return };
+    let target = Pid::parse(text.as_bytes(), desk.hosts()).or_else(|| desk.lookup(&text));
+    if let Some(target) = target {
+        release(desk, outcome.handler, target);
+    }
+}
+
+fn release(desk: &Desk, handler: Pid, target: Pid) {
+    let exit = Exit::terminated(Some("the request that it was spawned for did not become a WebSocket"));
+    desk.local.with(|shard, _| shard.end_child(handler, target, exit));
+}
+
+enum Fault {
+    Header(RelayFault),
+    Nobody(String),
+}
+
+fn find(desk: &Desk, target: &Target) -> Result<Pid, Fault> {
+    match target {
+        Target::Pid(text) => Pid::parse(text.as_bytes(), desk.hosts())
+            .ok_or_else(|| Fault::Header(RelayFault::TargetNotAPid(text.clone()))),
+        Target::Name(name) => desk.lookup(name).ok_or_else(|| Fault::Nobody(name.clone())),
+    }
+}
+
+/// A session whose 101 is on its way.
+struct Finish {
+    desk: Rc<Desk>,
+    pending: Pending,
+    target: Pid,
+    handler: Pid,
+}
+
+impl Finish {
+    /// Takes the stream out of hyper once the 101 is written, and lets the session begin.
+    async fn finish(self, upgrade: OnUpgrade) {
+        let Finish { desk, pending, target, handler } = self;
+        let upgraded = timeout(limits::UPGRADE, upgrade).await;
+        let stream = upgraded.ok().and_then(Result::ok).and_then(|upgraded| {
+            let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Watched>>().ok()?;
+            Some((io.into_inner().into_stream().into_std().ok()?, read_buf))
+        });
+        match stream {
+            Some((stream, early)) => {
+                let mut early = Vec::from(early);
+                desk.local.with(|shard, sockets| sockets.open(shard, pending, stream, &mut early));
+                desk.site.tally.handshake(Handshake::Accepted);
+            }
+            None => {
+                desk.local.with(|shard, sockets| sockets.abandon(shard, pending));
+                release(&desk, handler, target);
+            }
+        }
+    }
+}

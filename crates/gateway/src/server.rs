@@ -1,0 +1,286 @@
+//! The HTTP server: one listening socket for each shard and service, and hyper behind it.
+//!
+//! ```text
+//! listen ─▶ Site ─▶ doors ─▶ (each shard) Door::open ─▶ Server ─▶ drain
+//! ```
+//!
+//! A connection lives on one shard, chosen before a byte of it is read, with its handlers, what they spawn and its
+//! WebSocket. Read on: [`listen`], [`site`] (routes), [`request`] (dispatch), [`exchange`] (what a handler holds),
+//! then [`files`], [`watched`] (time limits), [`tally`] (counts) and [`limits`].
+
+pub mod answer;
+pub mod exchange;
+pub(crate) mod files;
+pub mod limits;
+pub mod listen;
+pub(crate) mod request;
+pub mod site;
+pub mod tally;
+pub(crate) mod watched;
+
+use self::site::Site;
+use self::tally::{Loads, Open};
+use self::watched::{Stage, Watched};
+use crate::driver::Local;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use kernel::{Hosts, Node, Pid};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A connection on its way to the shard that it will live on. There are no more of them than descriptors.
+struct Handed {
+    stream: std::net::TcpStream,
+    addr: SocketAddr,
+    open: Open,
+}
+
+/// One shard's part of a service, before the shard runs. Can be sent to the shard's thread.
+pub struct Door {
+    site: Arc<Site>,
+    listener: TcpListener,
+    loads: Arc<Loads>,
+    shard: usize,
+    handing: Arc<[UnboundedSender<Handed>]>,
+    handed: UnboundedReceiver<Handed>,
+}
+
+/// One shard's part of a service that accepts connections.
+pub struct Server {
+    desk: Rc<Desk>,
+    accepting: [AbortHandle; 2],
+    draining: watch::Sender<bool>,
+    connections: Rc<Cell<usize>>,
+}
+
+/// What answers requests: a shard and a site.
+pub(crate) struct Desk {
+    pub(crate) local: Rc<Local>,
+    pub(crate) site: Arc<Site>,
+    node: Arc<Node>,
+}
+
+/// The other end of a connection.
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
+    pub(crate) open: Arc<Open>,
+    pub(crate) stage: Stage,
+}
+
+/// The parts of a service, one for each of the listeners' shards. `loads` is the same for all services.
+pub fn doors(site: &Arc<Site>, listeners: Vec<TcpListener>, loads: &Arc<Loads>) -> Vec<Door> {
+    let (handing, handed): (Vec<_>, Vec<_>) = listeners.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let handing: Arc<[_]> = handing.into();
+    let parts = listeners.into_iter().zip(handed).enumerate();
+    parts
+        .map(|(shard, (listener, handed))| Door {
+            site: site.clone(),
+            listener,
+            loads: loads.clone(),
+            shard,
+            handing: handing.clone(),
+            handed,
+        })
+        .collect()
+}
+
+impl Door {
+    /// Accepts connections from now on. To be called on the shard's thread, within its `LocalSet`.
+    pub fn open(self, local: &Rc<Local>) -> io::Result<Rc<Server>> {
+        let node = local.with(|shard, _| shard.node().clone());
+        let desk = Rc::new(Desk { local: local.clone(), site: self.site, node });
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let (draining, drained) = watch::channel(false);
+        let connections = Rc::new(Cell::new(0));
+        let clerk = Clerk { desk: desk.clone(), drained, connections: connections.clone() };
+        let (loads, shard, handing, mut handed) = (self.loads, self.shard, self.handing, self.handed);
+        let taking = clerk.clone();
+        let take = tokio::task::spawn_local(async move {
+            while let Some(Handed { stream, addr, open }) = handed.recv().await {
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => taking.serve(stream, addr, open),
+                    Err(error) => tracing::warn!(fault = %error, "a connection was lost between two shards"),
+                }
+            }
+        });
+        let accept = tokio::task::spawn_local(clerk.accept(listener, loads, shard, handing));
+        let accepting = [accept.abort_handle(), take.abort_handle()];
+        Ok(Rc::new(Server { desk, accepting, draining, connections }))
+    }
+}
+
+impl Server {
+    /// The service, with its counts.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.desk.site
+    }
+
+    /// HTTP connections of this shard, those that became WebSockets not included.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    fn stop_accepting(&self) {
+        for task in &self.accepting {
+            task.abort();
+        }
+        self.draining.send_replace(true);
+    }
+}
+
+/// Stops a shard's part of all services: no new connections, requests are answered to their end, sessions are closed
+/// with 1012 one after the other. Returns when all are gone, or when `over` has passed.
+pub async fn drain(local: &Local, servers: &[Rc<Server>], over: Duration) {
+    let until = Instant::now() + over;
+    for server in servers {
+        server.stop_accepting();
+    }
+    // The last one to be closed needs time for its handshake.
+    local.with(|shard, sockets| sockets.drain(shard.now(), over.mul_f64(0.7)));
+    while Instant::now() < until {
+        let open = servers.iter().map(|server| server.connections()).sum::<usize>();
+        if open == 0 && local.with(|_, sockets| sockets.is_empty()) {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Desk {
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.node.hosts
+    }
+
+    pub(crate) fn lookup(&self, name: &str) -> Option<Pid> {
+        self.node.lookup(name)
+    }
+}
+
+/// Accepts and serves.
+#[derive(Clone)]
+struct Clerk {
+    desk: Rc<Desk>,
+    drained: watch::Receiver<bool>,
+    connections: Rc<Cell<usize>>,
+}
+
+impl Clerk {
+    async fn accept(
+        self,
+        listener: tokio::net::TcpListener,
+        loads: Arc<Loads>,
+        shard: usize,
+        handing: Arc<[UnboundedSender<Handed>]>,
+    ) {
+        let most = most_connections();
+        let entry = &self.desk.site.entry;
+        loop {
+            let (stream, addr) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) if is_exhaustion(&error) => {
+                    tracing::warn!(entry = %entry, fault = %error, "no connection can be accepted for a moment");
+                    sleep(limits::ACCEPT_PAUSE).await;
+                    continue;
+                }
+                // The client was gone before it was accepted.
+                Err(_) => continue,
+            };
+            let place = loads.place(shard, limits::IMBALANCE);
+            let open = loads.open(place);
+            if loads.sum() > most {
+                tracing::warn!(entry = %entry, fault = "too many connections", most, "a connection was refused");
+                tokio::task::spawn_local(turn_away(stream, open));
+                continue;
+            }
+            if place == shard {
+                self.serve(stream, addr, open);
+                continue;
+            }
+            let handed = stream.into_std().map(|stream| handing[place].send(Handed { stream, addr, open }));
+            if !matches!(handed, Ok(Ok(()))) {
+                tracing::warn!(entry = %entry, fault = "the other shard has stopped", "a connection was lost");
+            }
+        }
+    }
+
+    /// Serves a connection until it ends or becomes a WebSocket.
+    fn serve(&self, stream: TcpStream, addr: SocketAddr, open: Open) {
+        // Frames are small and written once a turn: none waits for another.
+        let _best_effort = stream.set_nodelay(true);
+        let timeouts = self.desk.site.timeouts;
+        let stage = Stage::default();
+        let watched = Watched::new(stream, stage.clone(), timeouts.idle, timeouts.header);
+        let peer = Rc::new(Peer { addr, open: Arc::new(open), stage });
+        let Clerk { desk, mut drained, connections } = self.clone();
+        connections.set(connections.get() + 1);
+        let counted = Counted(connections);
+        tokio::task::spawn_local(async move {
+            let _counted = counted;
+            let service = service_fn(move |request| {
+                let (desk, peer) = (desk.clone(), peer.clone());
+                async move { Ok::<_, Infallible>(request::answer(desk, peer, request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None)
+                .max_headers(limits::HEADERS)
+                .max_buf_size(limits::HEAD)
+                .serve_connection(TokioIo::new(watched), service)
+                .with_upgrades();
+            let mut connection = pin!(connection);
+            // How a client breaks off a connection is its business.
+            tokio::select! {
+                _ended = connection.as_mut() => return,
+                _drain = drained.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+            }
+            let _ended = connection.await;
+        });
+    }
+}
+
+struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Says that there is no room, and closes once the client has heard it.
+async fn turn_away(mut stream: TcpStream, _open: Open) {
+    const FULL: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let talk = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _best_effort = timeout(Duration::from_millis(500), talk).await;
+}
+
+/// How many connections fit under the limit of descriptors.
+fn most_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let most = limit.unwrap_or(u64::MAX).saturating_sub(limits::RESERVED_FDS).max(1);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// Whether the process or the machine ran out of something that comes back.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

@@ -1,0 +1,94 @@
+//! One address, one listening socket for each shard.
+
+use manifest::{BindAddr, BindHost};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+/// Connections that wait to be accepted, for each shard; the kernel may allow less.
+const BACKLOG: i32 = 4096;
+
+/// Listens on an address with one socket for each shard, and says which port it became.
+///
+/// The first socket is bound alone, so that a port in use is an error although another server may share it; then it
+/// admits the rest of its group. None listens before all are bound.
+pub fn listen(addr: &BindAddr, shards: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let first = match &addr.host {
+        BindHost::Any => bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port), false).or_else(|error| {
+            // A machine without IPv6.
+            if error.kind() == io::ErrorKind::AddrInUse {
+                return Err(error);
+            }
+            bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port), false)
+        })?,
+        BindHost::Ip(ip) => bind(SocketAddr::new(*ip, addr.port), false)?,
+        BindHost::Name(name) => {
+            let mut found: Vec<SocketAddr> = (name.as_str(), addr.port).to_socket_addrs()?.collect();
+            found.sort_by_key(|addr| !matches!(addr.ip(), IpAddr::V4(_)));
+            let not_found = || io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address"));
+            bind(*found.first().ok_or_else(not_found)?, false)?
+        }
+    };
+    first.set_reuse_port(true)?;
+    let resolved = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an internet address"))?;
+    let mut sockets = vec![first];
+    for _ in 1..shards {
+        sockets.push(bind(resolved, true)?);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok((resolved, sockets.into_iter().map(TcpListener::from).collect()))
+}
+
+fn bind(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier server that are still closing do not hold the port.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+
+    fn local(port: u16) -> BindAddr {
+        BindAddr { host: BindHost::Ip(Ipv4Addr::LOCALHOST.into()), port }
+    }
+
+    #[test]
+    fn port_0_becomes_one_port_for_all_shards() {
+        let (addr, listeners) = listen(&local(0), 3).expect("a free port");
+        assert_ne!(addr.port(), 0);
+        for listener in &listeners {
+            assert_eq!(listener.local_addr().expect("an address"), addr);
+        }
+        TcpStream::connect(addr).expect("somebody listens");
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_even_if_its_holder_would_share_it() {
+        let (addr, _held) = listen(&local(0), 2).expect("a free port");
+        let error = listen(&local(addr.port()), 2).expect_err("in use");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn every_listener_of_the_group_is_used() {
+        let (addr, listeners) = listen(&local(0), 2).expect("a free port");
+        let _clients: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(addr).expect("connected")).collect();
+        for listener in &listeners {
+            assert!(listener.accept().is_ok(), "of 64 connections one came here");
+        }
+    }
+}

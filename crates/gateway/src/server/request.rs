@@ -1,0 +1,332 @@
+//! One request: from its headers to the answer that goes out.
+//!
+//! A handler runs as a process of its own, and what it writes counts only when that process has ended. The request's
+//! deadline holds whether the client is still there or not ([`Waiting`]).
+
+use super::answer::{self, Body, RequestId};
+use super::exchange::{Asked, Draft, Exchange, Outcome};
+use super::site::{Endpoint, Handler};
+use super::tally::{Handshake, Place};
+use super::{Desk, Peer, files, limits};
+use crate::relay::{header, upgrade};
+use crate::router::Lookup;
+use crate::websocket::{handshake, origin};
+use bytes::Bytes;
+use http::header::{self as names, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use kernel::{Error, Exit, Kind, Pid, Spawn, SpawnBody};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// What is known of a request on its way through the relay.
+pub(crate) struct Passage {
+    pub(crate) id: RequestId,
+    pub(crate) handler: Arc<Handler>,
+    pub(crate) parts: Parts,
+    pub(crate) peer: Rc<Peer>,
+    /// A checked handshake on a relay route.
+    pub(crate) handshake: Option<Offer>,
+}
+
+/// A handshake that was found right.
+pub(crate) struct Offer {
+    pub(crate) upgrade: OnUpgrade,
+    pub(crate) accept_key: HeaderValue,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) place: Place,
+}
+
+/// Answers a request.
+pub(crate) async fn answer(desk: Rc<Desk>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+    let id = RequestId::next();
+    desk.site.tally.request();
+    let busy = peer.stage.busy();
+    let uri = request.uri();
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::TARGET) {
+        return answer::plain(StatusCode::URI_TOO_LONG, "the URI is too long", id, request.headers());
+    }
+    let site = desk.site.clone();
+    match site.router.lookup(request.method(), uri.path()) {
+        Lookup::Found(found) => match found.endpoint {
+            Endpoint::Files(folder) => {
+                let rest = found.params.into_iter().map(|(_, value)| value).next().unwrap_or_default();
+                let (parts, _no_body_is_read) = request.into_parts();
+                files::answer(folder, &rest, &parts, id, busy).await
+            }
+            Endpoint::Function(handler) => {
+                let params = found.params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                call(&desk, peer, handler.clone(), params, request, id).await
+            }
+        },
+        Lookup::Options(allow) => {
+            let mut response = Response::new(answer::whole(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            answer::with_header(response, names::ALLOW, &allow)
+        }
+        Lookup::MethodNotAllowed(allow) => {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let response = answer::plain(status, "this method is not allowed here", id, request.headers());
+            answer::with_header(response, names::ALLOW, &allow)
+        }
+        Lookup::NotFound => answer::plain(StatusCode::NOT_FOUND, "not found", id, request.headers()),
+        Lookup::BadPath => answer::plain(StatusCode::BAD_REQUEST, "the path is malformed", id, request.headers()),
+    }
+}
+
+/// Lets a handler answer.
+async fn call(
+    desk: &Rc<Desk>,
+    peer: Rc<Peer>,
+    handler: Arc<Handler>,
+    params: Vec<(String, String)>,
+    mut request: Request<Incoming>,
+    id: RequestId,
+) -> Response<Body> {
+    let site = &desk.site;
+    let is_attempt = handshake::is_attempt(request.method(), request.headers());
+    let upgrade = (is_attempt && handler.relay.is_some()).then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    let offer = match upgrade.map(|upgrade| offer(desk, &peer, &handler, &parts, upgrade, id)).transpose() {
+        Ok(offer) => offer,
+        Err(refused) => return *refused,
+    };
+    let body = match offer {
+        Some(_) => Bytes::new(),
+        None => match read_body(desk, &parts.headers, body, id).await {
+            Ok(body) => body,
+            Err(refused) => return *refused,
+        },
+    };
+    // Sent by a client it has no effect, and no handler should wonder.
+    parts.headers.remove(header::NAME);
+    let (reply, outcome) = oneshot::channel();
+    let exchange = Exchange::new(asked(desk, &peer, &parts, params, body), reply);
+    let seed = luau::Seed { entry: handler.function, args: Vec::new(), extension: Some(Box::new(exchange)) };
+    let body = SpawnBody::Seed(Box::new(seed));
+    let spawn = Spawn { host: site.host, body, monitored: false, linked: false };
+    let pid = match desk.local.with(|shard, _| shard.spawn(spawn)) {
+        Ok(pid) => pid,
+        Err(error) => {
+            tracing::error!(entry = %handler.entry, request_id = %id, fault = %error, "no process for the request");
+            return unavailable("the server is full", id, &parts.headers);
+        }
+    };
+    let deadline = Instant::now() + site.timeouts.request;
+    let mut waiting = Waiting { desk: desk.clone(), handler: pid, deadline, outcome: Some(outcome) };
+    let waited = waiting.wait().await;
+    let passage = Passage { id, handler, parts, peer, handshake: offer };
+    conclude(desk, passage, waited)
+}
+
+/// The answer, now that it is known what became of the handler.
+fn conclude(desk: &Rc<Desk>, passage: Passage, waited: Waited) -> Response<Body> {
+    let (id, entry, headers) = (passage.id, &passage.handler.entry, &passage.parts.headers);
+    let count = |result| {
+        if passage.handshake.is_some() {
+            desk.site.tally.handshake(result);
+        }
+    };
+    let mut outcome = match waited {
+        Waited::Ended(outcome) => outcome,
+        Waited::Late(outcome) => {
+            tracing::error!(entry = %entry, request_id = %id, fault = "request timeout", "the handler took too long");
+            outcome.into_iter().for_each(|outcome| upgrade::dispose(desk, &outcome));
+            count(Handshake::TimedOut);
+            return answer::plain(StatusCode::GATEWAY_TIMEOUT, "the handler took too long", id, headers);
+        }
+        Waited::Gone => {
+            count(Handshake::Faulty);
+            return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, headers);
+        }
+    };
+    if let Some(error) = &outcome.error {
+        let pid = outcome.handler.text(desk.hosts()).to_string();
+        let stack = error.stack.as_deref().unwrap_or_default();
+        tracing::error!(entry = %entry, request_id = %id, pid, fault = %error, stack, "the handler failed");
+        upgrade::dispose(desk, &outcome);
+        count(Handshake::Faulty);
+        return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, headers);
+    }
+    let is_relayed = outcome.draft.headers.contains_key(header::NAME);
+    if !is_relayed || outcome.draft.status.as_u16() >= 300 {
+        upgrade::dispose(desk, &outcome);
+        count(Handshake::Answered);
+        return finished(outcome.draft);
+    }
+    if passage.handler.relay.is_none() {
+        let fault = "X-WS-Relay has no effect: its router has no websocket_relay in post_middleware";
+        tracing::warn!(entry = %entry, request_id = %id, fault, "no relay here");
+        upgrade::dispose(desk, &outcome);
+        return finished(outcome.draft);
+    }
+    if passage.handshake.is_none() {
+        tracing::warn!(entry = %entry, request_id = %id, fault = "no WebSocket handshake", "the relay was asked for");
+        upgrade::dispose(desk, &outcome);
+        outcome.draft.headers.clear();
+        let text = "this is a WebSocket: connect with a WebSocket client";
+        let response = answer::plain(StatusCode::UPGRADE_REQUIRED, text, id, headers);
+        let response = answer::with_header(response, names::UPGRADE, "websocket");
+        return answer::with_header(response, names::SEC_WEBSOCKET_VERSION, "13");
+    }
+    upgrade::upgrade(desk, passage, outcome)
+}
+
+/// Checks a handshake on a relay route, before its handler runs.
+fn offer(
+    desk: &Desk,
+    peer: &Peer,
+    handler: &Handler,
+    parts: &Parts,
+    upgrade: OnUpgrade,
+    id: RequestId,
+) -> Result<Offer, Box<Response<Body>>> {
+    let site = &desk.site;
+    let Some(route) = &handler.relay else {
+        return Err(Box::new(answer::plain(StatusCode::BAD_REQUEST, "no WebSocket here", id, &parts.headers)));
+    };
+    let trusted = site.trusts(peer.addr.ip());
+    let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
+    let served = origin::served("http", authority, &parts.headers, trusted);
+    let accept = handshake::check(parts, served.as_ref(), &route.terms).map_err(|refusal| {
+        let origin = parts.headers.get(names::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
+        let origin = String::from_utf8_lossy(origin);
+        tracing::info!(entry = %route.relay.entry, request_id = %id, fault = refusal.reason(), %origin, "refused");
+        site.tally.handshake(Handshake::Refused);
+        let mut response = answer::plain(refusal.status(), refusal.reason(), id, &parts.headers);
+        response.headers_mut().extend(refusal.header());
+        response
+    })?;
+    let place = route.places.take(site.client_ip(peer.addr.ip(), &parts.headers)).ok_or_else(|| {
+        let fault = "too many connections";
+        tracing::warn!(entry = %route.relay.entry, request_id = %id, fault, "refused");
+        site.tally.handshake(Handshake::Limited);
+        unavailable("too many connections", id, &parts.headers)
+    })?;
+    let subprotocol = accept.subprotocol.map(str::to_owned);
+    Ok(Offer { upgrade, accept_key: accept.accept_key, subprotocol, place })
+}
+
+async fn read_body(
+    desk: &Desk,
+    headers: &HeaderMap,
+    body: Incoming,
+    id: RequestId,
+) -> Result<Bytes, Box<Response<Body>>> {
+    let most = desk.site.max_body;
+    let refuse = |status, text| {
+        // What is left of the body is not read, so the connection can serve no other request.
+        let response = answer::plain(status, text, id, headers);
+        Box::new(answer::with_header(response, names::CONNECTION, "close"))
+    };
+    let announced = headers.get(names::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > most as u64) {
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+    }
+    if announced.unwrap_or(0) == 0 && !headers.contains_key(names::TRANSFER_ENCODING) {
+        return Ok(Bytes::new());
+    }
+    match timeout(desk.site.timeouts.body, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))
+        }
+        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body is malformed")),
+        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    }
+}
+
+fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>, body: Bytes) -> Asked {
+    let ip = desk.site.client_ip(peer.addr.ip(), &parts.headers);
+    let remote_addr = if ip == peer.addr.ip().to_canonical() {
+        std::net::SocketAddr::new(ip, peer.addr.port()).to_string()
+    } else {
+        ip.to_string()
+    };
+    let host = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default().to_owned();
+    Asked {
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        headers: parts.headers.clone(),
+        params,
+        body,
+        host,
+        remote_addr,
+    }
+}
+
+/// What a handler wrote, as it goes out.
+fn finished(draft: Draft) -> Response<Body> {
+    let Draft { status, mut headers, body, json } = draft;
+    for name in [names::CONNECTION, names::CONTENT_LENGTH, names::TRANSFER_ENCODING, names::UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove(header::NAME);
+    if !headers.contains_key(names::CONTENT_TYPE) && !body.is_empty() {
+        let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+        headers.insert(names::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    let mut response = Response::new(answer::whole(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+pub(crate) fn unavailable(text: &str, id: RequestId, asked: &HeaderMap) -> Response<Body> {
+    let response = answer::plain(StatusCode::SERVICE_UNAVAILABLE, text, id, asked);
+    answer::with_header(response, names::RETRY_AFTER, limits::RETRY_AFTER)
+}
+
+/// A handler that runs, and its deadline. If the client goes, what remains is done without it.
+struct Waiting {
+    desk: Rc<Desk>,
+    handler: Pid,
+    deadline: Instant,
+    outcome: Option<oneshot::Receiver<Outcome>>,
+}
+
+enum Waited {
+    /// The handler has ended.
+    Ended(Outcome),
+    /// Its time was over, and it was ended.
+    Late(Option<Outcome>),
+    /// It could not even begin.
+    Gone,
+}
+
+impl Waiting {
+    async fn wait(&mut self) -> Waited {
+        let Some(outcome) = &mut self.outcome else { return Waited::Gone };
+        let waited = match timeout_at(self.deadline, &mut *outcome).await {
+            Ok(Ok(outcome)) => Waited::Ended(outcome),
+            Ok(Err(_)) => Waited::Gone,
+            Err(_) => {
+                let error = Error::new(Kind::Timeout, "the request took longer than timeouts.request");
+                self.desk.local.with(|shard, _| shard.end(self.handler, Exit::failed(error)));
+                Waited::Late(outcome.try_recv().ok())
+            }
+        };
+        self.outcome = None;
+        waited
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(outcome) = self.outcome.take() else { return };
+        let (desk, handler, deadline) = (self.desk.clone(), self.handler, self.deadline);
+        tokio::task::spawn_local(async move {
+            let mut waiting = Waiting { desk, handler, deadline, outcome: Some(outcome) };
+            if let Waited::Ended(outcome) | Waited::Late(Some(outcome)) = waiting.wait().await {
+                upgrade::dispose(&waiting.desk, &outcome);
+            }
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! One `http.service` with its routes, resolved once and read by all shards.
+
+use super::tally::{Places, Tally};
+use crate::router::Router;
+use crate::websocket::handshake::Terms;
+use crate::websocket::session::Relay;
+use http::Method;
+use http::header::HeaderMap;
+use kernel::{HostId, Hosts};
+use manifest::{EntryId, HttpService, HttpTimeouts, IpNet, Manifest, RelayOptions, Segment};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a route leads.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// To a function.
+    Function(Arc<Handler>),
+    /// To the files of a folder.
+    Files(Arc<Folder>),
+}
+
+/// An endpoint's function.
+#[derive(Debug)]
+pub struct Handler {
+    /// The id of the endpoint, for logs.
+    pub entry: String,
+    /// The function.
+    pub function: luau::EntryIndex,
+    /// The relay of its router, if that has one.
+    pub relay: Option<Arc<RelayRoute>>,
+}
+
+/// The relay of a router.
+#[derive(Debug)]
+pub struct RelayRoute {
+    /// What its sessions need.
+    pub relay: Arc<Relay>,
+    /// Who may connect.
+    pub terms: Terms,
+    /// How many.
+    pub places: Arc<Places>,
+}
+
+/// A folder of files.
+#[derive(Debug)]
+pub struct Folder {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The file that answers for a folder.
+    pub index: String,
+    /// Whether a path without a file is answered with the index at the top.
+    pub spa: bool,
+}
+
+/// See the module's text.
+pub struct Site {
+    /// The id of the `http.service`, for logs.
+    pub entry: String,
+    /// The host of its connections and handlers.
+    pub host: HostId,
+    /// Its routes.
+    pub router: Router<Endpoint>,
+    /// Its time limits.
+    pub timeouts: HttpTimeouts,
+    /// The largest request body.
+    pub max_body: usize,
+    /// The proxies that are believed.
+    pub trusted: Vec<IpNet>,
+    /// What happened here.
+    pub tally: Tally,
+}
+
+impl Site {
+    /// Resolves a service. An error names what does not exist: the manifest has checked all that it can.
+    pub fn new(
+        manifest: &Manifest,
+        service: &HttpService,
+        hosts: &Hosts,
+        find: impl Fn(&str) -> Option<luau::EntryIndex>,
+    ) -> Result<Site, String> {
+        let host = hosts.find(service.id.as_str()).ok_or_else(|| format!("{} is no host", service.id))?;
+        let relays: Vec<(&EntryId, Arc<RelayRoute>)> = manifest
+            .routers
+            .iter()
+            .filter_map(|router| Some((&router.id, Arc::new(RelayRoute::new(&router.id, router.relay.as_ref()?)))))
+            .collect();
+        let mut router = Router::new();
+        for endpoint in manifest.endpoints.iter().filter(|endpoint| endpoint.server == service.id) {
+            let relay = relays.iter().find(|(id, _)| **id == endpoint.router).map(|(_, relay)| relay.clone());
+            let function =
+                find(endpoint.func.as_str()).ok_or_else(|| format!("{} is no function", endpoint.func.as_str()))?;
+            let handler = Arc::new(Handler { entry: endpoint.id.to_string(), function, relay });
+            for method in &endpoint.methods {
+                let method = Method::from_bytes(method.as_str().as_bytes()).map_err(|error| error.to_string())?;
+                router
+                    .insert(method, endpoint.route.segments(), Endpoint::Function(handler.clone()))
+                    .map_err(|conflict| format!("{}: the same route as {}", endpoint.id, conflict.with))?;
+            }
+        }
+        for files in manifest.statics.iter().filter(|files| files.server == service.id) {
+            let folder = Arc::new(Folder { dir: files.dir.clone(), index: files.index.clone(), spa: files.spa });
+            let mut route = files.path.segments().to_vec();
+            route.push(Segment::Rest("path".to_owned()));
+            router
+                .insert(Method::GET, &route, Endpoint::Files(folder))
+                .map_err(|conflict| format!("{}: the same route as {}", files.id, conflict.with))?;
+        }
+        Ok(Site {
+            entry: service.id.to_string(),
+            host,
+            router,
+            timeouts: service.timeouts,
+            max_body: usize::try_from(service.max_body).unwrap_or(usize::MAX),
+            trusted: service.trusted_proxies.clone(),
+            tally: Tally::default(),
+        })
+    }
+
+    /// Whether what an address says about others is believed.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&ip.to_canonical()))
+    }
+
+    /// The client's address: that of the peer, or, behind trusted proxies, the last in the row of those who forwarded
+    /// the request that is none of them.
+    pub fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let mut client = peer;
+        for ip in forwarded_for(headers).into_iter().rev() {
+            client = ip;
+            if !self.trusts(ip) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+impl RelayRoute {
+    fn new(router: &EntryId, options: &RelayOptions) -> RelayRoute {
+        RelayRoute {
+            terms: Terms { origins: options.allowed_origins.clone(), subprotocols: options.subprotocols.clone() },
+            places: Places::new(options.max_connections, options.max_connections_per_ip),
+            relay: Arc::new(Relay { entry: router.to_string(), options: options.clone() }),
+        }
+    }
+}
+
+/// The addresses in `Forwarded` (RFC 7239) or else `X-Forwarded-For`, from the client on. What is no address ends the
+/// row: nothing before it can be believed.
+fn forwarded_for(headers: &HeaderMap) -> Vec<IpAddr> {
+    let list = |name: &str| -> Vec<String> {
+        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(|element| element.trim().to_owned()).collect()
+    };
+    let mut elements: Vec<String> = list("forwarded")
+        .iter()
+        .filter_map(|element| {
+            let pair = element.split(';').find_map(|pair| {
+                let (key, value) = pair.split_once('=')?;
+                key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
+            });
+            pair
+        })
+        .collect();
+    if elements.is_empty() {
+        elements = list("x-forwarded-for");
+    }
+    let mut found: Vec<IpAddr> = elements.iter().rev().map_while(|element| address(element)).collect();
+    found.reverse();
+    found
+}
+
+/// An address, maybe with a port: `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]`, `[::1]:80`.
+fn address(text: &str) -> Option<IpAddr> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+        return inside.parse().ok();
+    }
+    text.parse::<std::net::SocketAddr>().ok().map(|addr| addr.ip())
+}

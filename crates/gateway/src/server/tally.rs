@@ -1,0 +1,197 @@
+//! What the gateway counts, and the places that connections take.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Open connections of each shard, whatever they speak. Written by whoever accepts and closes, read by all who accept.
+#[derive(Debug)]
+pub struct Loads(Box<[AtomicUsize]>);
+
+/// One open connection, counted while this lives.
+#[derive(Debug)]
+pub struct Open {
+    loads: Arc<Loads>,
+    shard: usize,
+}
+
+impl Loads {
+    /// No connections on so many shards.
+    pub fn new(shards: usize) -> Arc<Loads> {
+        Arc::new(Loads((0..shards.max(1)).map(|_| AtomicUsize::new(0)).collect()))
+    }
+
+    /// All open connections.
+    pub fn sum(&self) -> usize {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Where a connection that `accepting` has accepted should live: there, unless another shard has so many fewer.
+    pub fn place(&self, accepting: usize, imbalance: usize) -> usize {
+        let count = |shard: usize| self.0[shard].load(Ordering::Relaxed);
+        let least = (0..self.0.len()).min_by_key(|&shard| count(shard)).unwrap_or(accepting);
+        if count(accepting) > count(least) + imbalance { least } else { accepting }
+    }
+
+    /// Counts a connection.
+    pub fn open(self: &Arc<Self>, shard: usize) -> Open {
+        self.0[shard].fetch_add(1, Ordering::Relaxed);
+        Open { loads: self.clone(), shard }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.loads.0[self.shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What became of a WebSocket handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handshake {
+    /// 101.
+    Accepted,
+    /// 400, 403 or 426 before the handler.
+    Refused,
+    /// 503 before the handler: `wsrelay.max.connections`.
+    Limited,
+    /// The handler answered with something else.
+    Answered,
+    /// 500: the handler failed, or asked for what cannot be.
+    Faulty,
+    /// 503: the target does not live.
+    TargetGone,
+    /// 504: the handler took too long.
+    TimedOut,
+}
+
+impl Handshake {
+    /// Each result with its name in metrics.
+    pub const ALL: [(Handshake, &'static str); 7] = [
+        (Handshake::Accepted, "accepted"),
+        (Handshake::Refused, "refused"),
+        (Handshake::Limited, "limited"),
+        (Handshake::Answered, "answered"),
+        (Handshake::Faulty, "faulty"),
+        (Handshake::TargetGone, "target_gone"),
+        (Handshake::TimedOut, "timed_out"),
+    ];
+}
+
+/// Counts of one `http.service`.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests whose headers were complete.
+    pub requests: AtomicU64,
+    handshakes: [AtomicU64; Handshake::ALL.len()],
+}
+
+impl Tally {
+    /// Counts a request.
+    pub fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a handshake.
+    pub fn handshake(&self, result: Handshake) {
+        self.handshakes[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Handshakes by result.
+    pub fn handshakes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Handshake::ALL.iter().map(|(result, name)| (*name, self.handshakes[*result as usize].load(Ordering::Relaxed)))
+    }
+}
+
+/// The places of one router's connections.
+#[derive(Debug)]
+pub struct Places {
+    most: Option<u64>,
+    most_of_one: Option<u64>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: u64,
+    by_ip: HashMap<IpAddr, u64>,
+}
+
+/// A place, taken while this lives.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    ip: IpAddr,
+}
+
+impl Places {
+    /// So many places in all, and so many for one address.
+    pub fn new(most: Option<u64>, most_of_one: Option<u64>) -> Arc<Places> {
+        Arc::new(Places { most, most_of_one, taken: Mutex::default() })
+    }
+
+    /// Takes a place, if there is one.
+    pub fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        if self.most.is_some() || self.most_of_one.is_some() {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_one = taken.by_ip.get(&ip).copied().unwrap_or(0);
+            if self.most.is_some_and(|most| taken.all >= most) || self.most_of_one.is_some_and(|most| of_one >= most) {
+                return None;
+            }
+            taken.all += 1;
+            taken.by_ip.insert(ip, of_one + 1);
+        }
+        Some(Place { places: self.clone(), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = &self.places;
+        if places.most.is_none() && places.most_of_one.is_none() {
+            return;
+        }
+        let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        if let Some(count) = taken.by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_is_gone() {
+        let ip = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let places = Places::new(Some(2), Some(1));
+        let first = places.take(ip(1)).expect("a place");
+        assert!(places.take(ip(1)).is_none(), "one for each address");
+        let _second = places.take(ip(2)).expect("a place");
+        assert!(places.take(ip(3)).is_none(), "two in all");
+        drop(first);
+        assert!(places.take(ip(1)).is_some());
+        assert_eq!(places.taken.lock().unwrap().by_ip.len(), 1, "nothing is kept of those that left");
+    }
+
+    #[test]
+    fn connections_go_where_the_fewest_are() {
+        let loads = Loads::new(2);
+        let mut open = Vec::new();
+        for _ in 0..100 {
+            // All accepted by the first shard.
+            open.push(loads.open(loads.place(0, 1)));
+        }
+        let counts: Vec<usize> = loads.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        assert!(counts[0].abs_diff(counts[1]) <= 2, "{counts:?}");
+        drop(open);
+        assert_eq!(loads.sum(), 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! The time limits of an HTTP connection, where hyper has only one: between two requests, and for a request's headers.
+//!
+//! A connection *idles* until a byte of a request comes, is *asked* until its headers are complete, and is *busy*
+//! until it is answered. Only the service knows when the last two change, so it says so.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+const IDLE: u8 = 0;
+const ASKED: u8 = 1;
+const BUSY: u8 = 2;
+
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Where a connection stands. Written by the service and by the connection's reads, on one thread.
+#[derive(Clone, Default)]
+pub(crate) struct Stage(Arc<AtomicU8>);
+
+impl Stage {
+    /// A request's headers are complete; it is being answered while the value lives.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.store(BUSY, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    /// Whether no request is being answered or read.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == IDLE
+    }
+}
+
+/// A request is being answered.
+pub(crate) struct Busy(Stage);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// A stream with its time limits.
+pub(crate) struct Watched {
+    stream: TcpStream,
+    stage: Stage,
+    idle: Duration,
+    header: Duration,
+    /// The stage that the alarm is for.
+    armed: u8,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Watched {
+    /// Watches a stream that has just been accepted: it is given the time for headers at once.
+    pub(crate) fn new(stream: TcpStream, stage: Stage, idle: Duration, header: Duration) -> Watched {
+        let alarm = Box::pin(sleep_until(Instant::now() + idle));
+        Watched { stream, stage, idle, header, armed: BUSY, alarm }
+    }
+
+    /// The stream, without limits.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
+            if buf.filled().len() > before && this.stage.is_idle() {
+                this.stage.0.store(ASKED, Ordering::Relaxed);
+            }
+            return Poll::Ready(read);
+        }
+        let stage = this.stage.0.load(Ordering::Relaxed);
+        if stage != this.armed {
+            this.armed = stage;
+            let limit = if stage == ASKED { this.header } else { this.idle };
+            this.alarm.as_mut().reset(Instant::now() + limit);
+        }
+        if stage == BUSY || this.alarm.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if stage == ASKED {
+            // The connection ends whether this is taken or not.
+            let _best_effort = this.stream.try_write(TIMEOUT);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

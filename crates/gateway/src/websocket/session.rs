@@ -1,0 +1,400 @@
+//! A connection as a process.
+//!
+//! A session turns what its client sends into messages to its target, and what processes send to its PID into
+//! frames. It does no I/O and knows no clock: the socket feeds it bytes ([`Session::on_bytes`]) and takes bytes from
+//! it ([`Session::outbox`]); time and mail come from the kernel. Two hold it: the kernel, which runs it as a
+//! process, and the socket, which outlives the process by the close handshake.
+//!
+//! ```text
+//! New ── open ──▶ Open ── any end, the leave sent, the process gone ──▶ Closing ── handshake done ──▶ (dropped)
+//!                   └───────── lost, idle, terminated ────────────────▶ Cut
+//! ```
+//!
+//! Read on: `inbound` (client to target, credit, rates), `commands` (processes to client), `transfer`, `ending`,
+//! `clock` (Pings, heartbeats, time-outs), `outbox`.
+
+mod clock;
+mod commands;
+mod ending;
+mod inbound;
+mod outbox;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::outbox::Outbox;
+
+use self::clock::Heartbeat;
+use self::ending::End;
+use self::inbound::{Credit, Rare};
+use super::codec::{Decoder, Event, Opcode};
+use bytes::Bytes;
+use kernel::message::Event as KernelEvent;
+use kernel::term::Field;
+use kernel::{Body, Cx, Error, Exit, Mail, Message, Next, Pid, Process, Term, Time, Topic};
+use manifest::RelayOptions;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The relay of one router: where its options are written, and what they are.
+#[derive(Debug)]
+pub struct Relay {
+    /// The id of the router, for logs.
+    pub entry: String,
+    /// Its options.
+    pub options: RelayOptions,
+}
+
+/// What a handler asked for, resolved.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Who gets the client's messages.
+    pub target: Pid,
+    /// On which topic.
+    pub topic: Topic,
+    /// How often it gets a heartbeat.
+    pub heartbeat: Option<Duration>,
+    /// What is attached to each message.
+    pub metadata: Option<Term>,
+}
+
+/// The sockets of a shard that have something to do before the turn ends. Sessions write it, the sockets empty it.
+#[derive(Default)]
+pub struct Agenda {
+    due: RefCell<Vec<u32>>,
+    /// The text that was last found to be UTF-8, while the turn lasts: a broadcast is checked once.
+    valid: RefCell<Option<Bytes>>,
+    /// Frames that a slow-client policy dropped.
+    pub dropped: Cell<u64>,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The handshake is not answered yet: the target is watched, and has not been told.
+    New,
+    /// Messages flow.
+    Open,
+    /// The process has ended; what waits goes out, a close frame last. `answered`: the client's own close frame was
+    /// seen, or will not be looked for.
+    Closing { answered: bool },
+    /// The socket is to be closed as it stands.
+    Cut,
+}
+
+/// What the socket has to do for its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Read and hand over.
+    Read,
+    /// Do not read: the target, a rate or the queue has to catch up.
+    Pause,
+    /// The process has ended: read and hand over until the client has answered.
+    Linger,
+    /// The close handshake is complete: say FIN, then discard what comes until the client does.
+    Finish,
+    /// Close at once.
+    Cut,
+}
+
+/// One connection; see the module's text.
+pub struct Session {
+    decoder: Decoder,
+    /// What is to be written; none while nothing is.
+    outbox: Option<Box<Outbox>>,
+    relay: Arc<Relay>,
+    agenda: Rc<Agenda>,
+    target: Pid,
+    topic: Topic,
+    metadata: Option<Term>,
+    opened: Time,
+    last_seen: Time,
+    next_ping: Time,
+    /// When something was last written, or the socket was found full.
+    progress: Time,
+    messages: u64,
+    credit: Credit,
+    heartbeat: Option<Box<Heartbeat>>,
+    /// What most connections do not have: a pause, a rate.
+    rare: Option<Box<Rare>>,
+    /// The socket's number in the agenda.
+    token: u32,
+    phase: Phase,
+    joined: bool,
+    /// In the agenda already.
+    marked: bool,
+    /// The socket takes no more for now.
+    blocked: bool,
+    stall_timer: bool,
+}
+
+impl Agenda {
+    /// The sockets that have something to do, each once; the caller services all of them.
+    pub fn take(&self, into: &mut Vec<u32>) {
+        std::mem::swap(&mut *self.due.borrow_mut(), into);
+    }
+
+    /// Whether a socket has something to do.
+    pub fn is_empty(&self) -> bool {
+        self.due.borrow().is_empty()
+    }
+
+    /// The turn is over.
+    pub fn forget(&self) {
+        self.valid.borrow_mut().take();
+    }
+
+    /// Whether a text is UTF-8.
+    fn is_text(&self, text: &Bytes) -> bool {
+        let mut valid = self.valid.borrow_mut();
+        if valid.as_ref().is_some_and(|known| known.as_ptr() == text.as_ptr() && known.len() == text.len()) {
+            return true;
+        }
+        let is_text = simdutf8::basic::from_utf8(text).is_ok();
+        if is_text && text.len() >= 64 {
+            *valid = Some(text.clone());
+        }
+        is_text
+    }
+}
+
+impl Session {
+    /// A session whose handshake is not answered yet. `token` is its socket's number.
+    pub fn new(wanted: Wanted, relay: Arc<Relay>, agenda: Rc<Agenda>, token: u32) -> Session {
+        let max_message = usize::try_from(relay.options.max_message).unwrap_or(usize::MAX);
+        Session {
+            decoder: Decoder::new(max_message),
+            outbox: None,
+            agenda,
+            target: wanted.target,
+            topic: wanted.topic,
+            metadata: wanted.metadata,
+            opened: Time::default(),
+            last_seen: Time::default(),
+            next_ping: Time::default(),
+            progress: Time::default(),
+            messages: 0,
+            credit: Credit::default(),
+            heartbeat: wanted.heartbeat.map(|every| Box::new(Heartbeat::new(every))),
+            rare: None,
+            token,
+            phase: Phase::New,
+            joined: false,
+            marked: false,
+            blocked: false,
+            stall_timer: false,
+            relay,
+        }
+    }
+
+    /// Watches the target from now on. An error: it is not alive.
+    pub fn watch(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        cx.set_trap_links(true);
+        cx.monitor(self.target)
+    }
+
+    /// The handshake is answered: the target is told, and messages flow.
+    pub fn open(&mut self, cx: &mut Cx<'_>) -> Next {
+        if let Some(exit) = self.take_mail(cx) {
+            return Next::End(exit);
+        }
+        if self.phase == Phase::New {
+            self.phase = Phase::Open;
+            self.opened = cx.now();
+            self.join(cx);
+            self.start_clocks(cx);
+        }
+        Next::Wait
+    }
+
+    /// What came from the client. The mail that came before it is acted on first.
+    pub fn on_bytes(&mut self, input: &mut [u8], cx: &mut Cx<'_>) -> Next {
+        if let Some(exit) = self.take_mail(cx) {
+            return Next::End(exit);
+        }
+        self.last_seen = cx.now();
+        match self.feed(input, cx) {
+            Some(exit) => Next::End(exit),
+            None => Next::Wait,
+        }
+    }
+
+    /// What came from the client after the process has ended: its close frame is looked for, all else discarded.
+    pub fn on_bytes_after(&mut self, mut input: &mut [u8]) {
+        let Phase::Closing { answered } = &mut self.phase else { return };
+        while let Some(event) = self.decoder.next(&mut input) {
+            if let Event::Close { .. } | Event::Fault(_) = event {
+                *answered = true;
+            }
+        }
+    }
+
+    /// The client's FIN after the process has ended.
+    pub fn on_fin_after(&mut self) {
+        if let Phase::Closing { answered } = &mut self.phase {
+            *answered = true;
+        }
+    }
+
+    /// The client's FIN, or an error of the socket.
+    pub fn on_lost(&mut self, cx: &mut Cx<'_>) -> Next {
+        match self.take_mail(cx) {
+            Some(exit) => Next::End(exit),
+            None => Next::End(self.end(&End::Lost, cx)),
+        }
+    }
+
+    /// The server stops.
+    pub fn on_shutdown(&mut self, cx: &mut Cx<'_>) -> Next {
+        match self.take_mail(cx) {
+            Some(exit) => Next::End(exit),
+            None => Next::End(self.end(&End::Shutdown, cx)),
+        }
+    }
+
+    /// The socket was written to and may have taken everything: mail that was held back is acted on now.
+    pub fn on_written(&mut self, cx: &mut Cx<'_>) -> Next {
+        self.watch_writing(cx);
+        self.take_mail(cx).map_or(Next::Wait, Next::End)
+    }
+
+    /// What is to be written, if anything is.
+    pub fn outbox(&mut self) -> Option<&mut Outbox> {
+        self.outbox.as_deref_mut()
+    }
+
+    /// The socket took `bytes`, and takes no more if it is `blocked`. Whether [`Session::on_written`] is to be called.
+    pub fn wrote(&mut self, bytes: usize, blocked: bool, now: Time) -> bool {
+        if bytes > 0 || !self.blocked {
+            self.progress = now;
+        }
+        let was_blocked = std::mem::replace(&mut self.blocked, blocked);
+        let held_back = self.is_held_back();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.advance(bytes);
+            if outbox.is_empty() {
+                self.outbox = None;
+            }
+        }
+        self.phase == Phase::Open && (held_back || blocked != was_blocked)
+    }
+
+    /// The socket attends to the session now: the agenda says so again for what changes from here on.
+    pub fn attend(&mut self) {
+        self.marked = false;
+    }
+
+    /// Whether the socket took nothing when it was last offered something.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// What the socket has to do.
+    pub fn want(&self) -> Want {
+        match self.phase {
+            Phase::New => Want::Pause,
+            Phase::Open if self.is_paused() => Want::Pause,
+            Phase::Open => Want::Read,
+            Phase::Closing { answered: true } if self.outbox.is_none() => Want::Finish,
+            Phase::Closing { .. } => Want::Linger,
+            Phase::Cut => Want::Cut,
+        }
+    }
+
+    /// Whether something is to be written.
+    pub fn has_output(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    /// When something was last written, for the time limits after the process has ended.
+    pub fn progress(&self) -> Time {
+        self.progress
+    }
+
+    /// Whether a message is incomplete of which much may be missing: reading much at once is worth it.
+    pub fn is_midway(&self) -> bool {
+        self.decoder.held() > 0
+    }
+
+    /// Acts on the mail that waits, until there is none, the queue is full or the step is long enough.
+    fn take_mail(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        while !self.is_held_back() {
+            let (mail, claim) = cx.next_mail()?;
+            let exit = match mail {
+                Mail::Message(message) => {
+                    cx.received(message.from, claim);
+                    self.on_message(message, cx)
+                }
+                Mail::Event(event) => self.on_event(&event, cx),
+                Mail::Timer(token) => self.on_timer(token, cx),
+                Mail::Room(of) if of != self.target => None,
+                Mail::Room(_) | Mail::Receipts => self.resume(cx),
+            };
+            if exit.is_some() {
+                return exit;
+            }
+        }
+        None
+    }
+
+    fn on_event(&mut self, event: &KernelEvent, cx: &mut Cx<'_>) -> Option<Exit> {
+        let end = match event {
+            KernelEvent::Exit { from, exit, .. } if *from == self.target => End::Target { failed: exit.is_failure() },
+            // The target before a transfer: it ended while the monitor was taken away.
+            KernelEvent::Exit { .. } => return None,
+            KernelEvent::LinkDown { .. } => End::Link,
+            KernelEvent::Cancel { .. } => End::Cancelled,
+        };
+        Some(self.end(&end, cx))
+    }
+
+    /// Whether mail has to wait for the socket. Only a queue that the socket has not been offered yet holds it back:
+    /// one that it does not take is the slow-client policy's business, and no sender waits for that.
+    fn is_held_back(&self) -> bool {
+        let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.waiting());
+        !self.blocked && waiting as u64 >= self.relay.options.send_buffer.max(1)
+    }
+
+    /// Tells the target that it has a client. Room is reserved; a dead target's EXIT is on its way.
+    fn join(&mut self, cx: &mut Cx<'_>) {
+        const JOIN: Topic = Topic::fixed("ws.join");
+        let client = cx.pid().text(cx.hosts()).to_string();
+        let term = Term::from([
+            ("client_pid", Some(Field::Text(&client))),
+            ("metadata", self.metadata.as_ref().map(Field::Term)),
+        ]);
+        let message = Message { topic: JOIN, from: cx.pid(), body: Body::Term(term) };
+        let _dead_target = cx.send_reserved(self.target, message);
+        self.joined = true;
+    }
+
+    /// Queues a frame and asks for the socket.
+    fn push(&mut self, opcode: Opcode, payload: Bytes) {
+        self.outbox.get_or_insert_default().push(opcode, payload);
+        self.mark();
+    }
+
+    /// Asks for the socket.
+    fn mark(&mut self) {
+        if !std::mem::replace(&mut self.marked, true) {
+            self.agenda.due.borrow_mut().push(self.token);
+        }
+    }
+}
+
+/// The kernel's hold on a session.
+pub struct SessionProcess(pub Rc<RefCell<Session>>);
+
+impl Process for SessionProcess {
+    fn step(&mut self, cx: &mut Cx<'_>) -> Next {
+        let mut session = self.0.borrow_mut();
+        session.take_mail(cx).map_or(Next::Wait, Next::End)
+    }
+
+    fn ended(&mut self, _exit: &Exit, cx: &mut Cx<'_>) {
+        self.0.borrow_mut().ended(cx);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a session does by the clock: Pings and the idle time-out, heartbeats, the write time-out, rates.
+//!
+//! Each clock is one timer of the kernel that looks, when it goes off, whether its time has really come, so that
+//! traffic sets no timers.
+
+use super::super::codec::Opcode;
+use super::{End, Phase, Session};
+use bytes::Bytes;
+use kernel::term::Field;
+use kernel::{Body, Cx, Exit, Message, Term, Time, TimerId, Topic};
+use std::time::Duration;
+
+const LIVENESS: u64 = 1;
+const WRITING: u64 = 2;
+pub(super) const RATE: u64 = 3;
+/// Heartbeats have a new number after each change, so that mail of an older timer is known.
+const HEARTBEATS: u64 = 16;
+
+/// The heartbeat of a connection whose target wants one.
+pub(super) struct Heartbeat {
+    every: Duration,
+    next: Time,
+    token: u64,
+    timer: Option<TimerId>,
+}
+
+impl Heartbeat {
+    pub(super) fn new(every: Duration) -> Heartbeat {
+        Heartbeat { every, next: Time::default(), token: HEARTBEATS, timer: None }
+    }
+}
+
+impl Session {
+    /// Starts what the connection needs from its first moment.
+    pub(super) fn start_clocks(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        self.last_seen = now;
+        if !self.relay.options.ping_interval.is_zero() {
+            self.next_ping = now.after(self.relay.options.ping_interval);
+            self.set_liveness(cx);
+        }
+        self.start_heartbeat(cx);
+    }
+
+    /// Another interval from now on.
+    pub(super) fn change_heartbeat(&mut self, every: Duration, cx: &mut Cx<'_>) {
+        let mut heartbeat = Heartbeat::new(every);
+        if let Some(old) = self.heartbeat.take() {
+            heartbeat.token = old.token + 1;
+            old.timer.map(|timer| cx.cancel_timer(timer));
+        }
+        self.heartbeat = Some(Box::new(heartbeat));
+        self.start_heartbeat(cx);
+    }
+
+    pub(super) fn on_timer(&mut self, token: u64, cx: &mut Cx<'_>) -> Option<Exit> {
+        match token {
+            LIVENESS => self.on_liveness(cx),
+            WRITING => self.on_writing(cx),
+            RATE => self.resume(cx),
+            heartbeat => {
+                self.on_heartbeat(heartbeat, cx);
+                None
+            }
+        }
+    }
+
+    /// Watches over a socket that takes nothing.
+    pub(super) fn watch_writing(&mut self, cx: &mut Cx<'_>) {
+        if self.blocked && !self.stall_timer && self.phase == Phase::Open {
+            let due = self.progress.after(self.relay.options.write_timeout);
+            self.stall_timer = cx.set_timer(due, WRITING).is_ok();
+        }
+    }
+
+    fn on_writing(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        self.stall_timer = false;
+        if self.blocked && cx.now().since(self.progress) >= self.relay.options.write_timeout {
+            return Some(self.end(&End::Lost, cx));
+        }
+        self.watch_writing(cx);
+        None
+    }
+
+    /// A Ping at each interval. A connection that is not read cannot show that it lives, so it is not asked to.
+    fn on_liveness(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        let now = cx.now();
+        if self.is_paused() {
+            self.last_seen = now;
+        }
+        if now >= self.dies_at() {
+            return Some(self.end(&End::Idle, cx));
+        }
+        if now >= self.next_ping {
+            self.push(Opcode::Ping, Bytes::new());
+            self.next_ping = now.after(self.relay.options.ping_interval);
+        }
+        self.set_liveness(cx);
+        None
+    }
+
+    fn dies_at(&self) -> Time {
+        let options = &self.relay.options;
+        self.last_seen.after(options.ping_interval + options.ping_timeout)
+    }
+
+    fn set_liveness(&mut self, cx: &mut Cx<'_>) {
+        let due = self.next_ping.min(self.dies_at());
+        // A session has a handful of timers, far from the limit.
+        let _never_refused = cx.set_timer(due, LIVENESS);
+    }
+
+    fn start_heartbeat(&mut self, cx: &mut Cx<'_>) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.next = cx.now().after(heartbeat.every);
+            heartbeat.timer = cx.set_timer(heartbeat.next, heartbeat.token).ok();
+        }
+    }
+
+    fn on_heartbeat(&mut self, token: u64, cx: &mut Cx<'_>) {
+        const HEARTBEAT: Topic = Topic::fixed("ws.heartbeat");
+        let now = cx.now();
+        let Some(heartbeat) = self.heartbeat.as_mut().filter(|heartbeat| heartbeat.token == token) else { return };
+        // From the time it was due, so that a late turn delays the next one not at all; those missed are not made up.
+        heartbeat.next = heartbeat.next.after(heartbeat.every).max(now);
+        heartbeat.timer = cx.set_timer(heartbeat.next, token).ok();
+        let client = cx.pid().text(cx.hosts()).to_string();
+        let term = Term::from([
+            ("client_pid", Some(Field::Text(&client))),
+            ("uptime", Some(Field::Number(now.since(self.opened).as_secs_f64()))),
+            ("message_count", Some(Field::Number(self.messages as f64))),
+            ("metadata", self.metadata.as_ref().map(Field::Term)),
+        ]);
+        // A full mailbox does without: the next one says more.
+        let _full_or_dead = cx.send(self.target, Message { topic: HEARTBEAT, from: cx.pid(), body: Body::Term(term) });
+    }
+}

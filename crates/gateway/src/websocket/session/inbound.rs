@@ -1,0 +1,239 @@
+//! From the client to the target: messages, credit, rates.
+//!
+//! A connection may have so many messages with its target that were not received. Beyond that, and beyond its rates,
+//! the socket is not read: what was read already waits here, and the rest in the client.
+
+use super::super::codec::{Event, Fault};
+use super::clock::RATE;
+use super::{End, Phase, Session};
+use bytes::Bytes;
+use kernel::{Body, Cx, Exit, Frame, Message, Refused, Relayed, Time};
+use std::time::Duration;
+
+/// Messages that a connection may have with its target before it waits for receipts.
+pub(super) const CREDIT_MESSAGES: u32 = 64;
+/// Bytes that it may have there. One message of any size fits an empty account.
+pub(super) const CREDIT_BYTES: u64 = 256 << 10;
+
+/// What the target has not received yet.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(super) struct Credit {
+    messages: u32,
+    bytes: u64,
+}
+
+/// What most connections do without, most of the time.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Read, and not acted on.
+    input: Vec<u8>,
+    /// Refused by the target's full mailbox; it goes first.
+    pub(super) stalled: Option<Box<Message>>,
+    /// Why the socket is not read, if it is not.
+    paused: bool,
+    messages: Option<Bucket>,
+    bytes: Option<Bucket>,
+}
+
+/// A rate: so many a second, and no more than a second's worth at once.
+struct Bucket {
+    rate: f64,
+    /// What may be used now; less than nothing after something big.
+    level: f64,
+    at: Time,
+}
+
+/// What the decoder found, free of its buffers.
+enum Got {
+    Message(bool, Bytes),
+    Ping(Bytes),
+    Pong,
+    Close(Option<u16>, String),
+    Fault(Fault),
+}
+
+impl Bucket {
+    fn new(rate: u64, now: Time) -> Bucket {
+        Bucket { rate: rate as f64, level: rate as f64, at: now }
+    }
+
+    fn fill(&mut self, now: Time) {
+        self.level = (self.level + now.since(self.at).as_secs_f64() * self.rate).min(self.rate);
+        self.at = now;
+    }
+
+    /// How long until there is something to use.
+    fn wait(&mut self, now: Time, least: f64) -> Option<Duration> {
+        self.fill(now);
+        (self.level < least).then(|| Duration::from_secs_f64((least - self.level) / self.rate))
+    }
+}
+
+impl Session {
+    /// Whether the socket must not be read.
+    pub(super) fn is_paused(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.paused)
+    }
+
+    /// Acts on what the client sent, as far as it may; the rest is kept.
+    pub(super) fn feed(&mut self, mut input: &mut [u8], cx: &mut Cx<'_>) -> Option<Exit> {
+        if self.is_paused() {
+            self.keep(input);
+            return None;
+        }
+        while self.phase == Phase::Open {
+            if !input.is_empty() && self.must_wait(cx) {
+                self.keep(input);
+                return None;
+            }
+            let got = match self.decoder.next(&mut input) {
+                None => return None,
+                Some(Event::Message { binary, data }) => Got::Message(binary, Bytes::copy_from_slice(data)),
+                Some(Event::Ping(data)) => Got::Ping(Bytes::copy_from_slice(data)),
+                Some(Event::Pong(_)) => Got::Pong,
+                Some(Event::Close { code, reason }) => Got::Close(code, reason.to_owned()),
+                Some(Event::Fault(fault)) => Got::Fault(fault),
+            };
+            match got {
+                Got::Message(binary, data) => self.relay_message(binary, data, cx),
+                Got::Ping(data) => {
+                    self.outbox.get_or_insert_default().pong(data);
+                    self.mark();
+                }
+                Got::Pong => {}
+                Got::Close(code, reason) => return Some(self.end(&End::Client(code, reason), cx)),
+                Got::Fault(fault) => return Some(self.end(&End::Fault(fault), cx)),
+            }
+        }
+        None
+    }
+
+    /// There may be room again, or credit, or time has passed: goes on where it stopped.
+    pub(super) fn resume(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        let rare = self.rare.as_mut()?;
+        if let Some(stalled) = rare.stalled.take() {
+            self.send_or_stall(*stalled, cx);
+        }
+        let rare = self.rare.as_mut()?;
+        if !rare.paused || rare.stalled.is_some() {
+            return None;
+        }
+        rare.paused = false;
+        let mut input = std::mem::take(&mut rare.input);
+        if rare.messages.is_none() && rare.bytes.is_none() {
+            self.rare = None;
+        }
+        self.last_seen = cx.now();
+        self.mark();
+        self.feed(&mut input, cx)
+    }
+
+    /// A message of the client's that waits for its target, for another one: it was not delivered yet.
+    pub(super) fn take_stalled(&mut self) -> Option<Box<Message>> {
+        self.rare.as_mut().and_then(|rare| rare.stalled.take())
+    }
+
+    /// What was read and will not be acted on: the connection ends.
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        self.rare.take().map_or_else(Vec::new, |rare| rare.input)
+    }
+
+    /// A new target: nothing of this connection waits there.
+    pub(super) fn reset_credit(&mut self, cx: &mut Cx<'_>) {
+        self.credit = Credit::default();
+        let _of_the_old_target = cx.take_receipts();
+    }
+
+    /// Sends one message of the client's, as the connection is now.
+    pub(super) fn relay(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
+        let relayed = Some(Relayed { metadata: self.metadata.clone() });
+        let body = Body::Frame(Frame { binary, bytes, relayed });
+        self.send_or_stall(Message { topic: self.topic.clone(), from: cx.pid(), body }, cx);
+    }
+
+    fn relay_message(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
+        self.messages += 1;
+        self.use_rates(bytes.len(), cx.now());
+        self.relay(binary, bytes, cx);
+    }
+
+    fn send_or_stall(&mut self, message: Message, cx: &mut Cx<'_>) {
+        let size = message.size();
+        match cx.send_credited(self.target, message) {
+            Ok(()) => {
+                self.credit.messages += 1;
+                self.credit.bytes += size;
+            }
+            // The target's EXIT is on its way; what was meant for it has nowhere to go.
+            Err((Refused::NotFound, _)) => {}
+            Err((Refused::Full, message)) => {
+                let rare = self.rare.get_or_insert_default();
+                rare.stalled = Some(message);
+                cx.await_room(self.target);
+            }
+        }
+    }
+
+    /// Whether the next message has to wait. Then the session is woken when it need not.
+    fn must_wait(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.rare.as_ref().is_some_and(|rare| rare.stalled.is_some()) {
+            return true;
+        }
+        if self.credit.is_used_up() {
+            let (messages, bytes) = cx.take_receipts();
+            self.credit.give_back(messages, bytes);
+            if self.credit.is_used_up() {
+                cx.wake_on_receipts(true);
+                return true;
+            }
+        }
+        let options = &self.relay.options;
+        if options.rate_messages.is_none() && options.rate_bytes.is_none() {
+            return false;
+        }
+        let now = cx.now();
+        let rare = self.rare.get_or_insert_default();
+        let messages = rare.messages.as_mut().and_then(|bucket| bucket.wait(now, 1.0));
+        let bytes = rare.bytes.as_mut().and_then(|bucket| bucket.wait(now, 0.0));
+        let Some(wait) = messages.max(bytes) else { return false };
+        // One at a time: it is set when the pause begins.
+        cx.set_timer(now.after(wait.max(Duration::from_millis(1))), RATE).is_ok()
+    }
+
+    fn use_rates(&mut self, bytes: usize, now: Time) {
+        let options = &self.relay.options;
+        if options.rate_messages.is_none() && options.rate_bytes.is_none() {
+            return;
+        }
+        let rare = self.rare.get_or_insert_default();
+        for (bucket, rate, used) in
+            [(&mut rare.messages, options.rate_messages, 1.0), (&mut rare.bytes, options.rate_bytes, bytes as f64)]
+        {
+            let Some(rate) = rate else { continue };
+            let bucket = bucket.get_or_insert_with(|| Bucket::new(rate.max(1), now));
+            bucket.fill(now);
+            bucket.level -= used;
+        }
+    }
+
+    /// Keeps what was read until it may be acted on.
+    fn keep(&mut self, input: &[u8]) {
+        let rare = self.rare.get_or_insert_default();
+        rare.input.extend_from_slice(input);
+        if !std::mem::replace(&mut rare.paused, true) {
+            self.mark();
+        }
+    }
+}
+
+impl Credit {
+    fn is_used_up(self) -> bool {
+        self.messages >= CREDIT_MESSAGES || self.bytes >= CREDIT_BYTES
+    }
+
+    /// Receipts of messages to an earlier target may be among them: they count for nothing more than nothing.
+    fn give_back(&mut self, messages: u32, bytes: u64) {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
+    }
+}

@@ -1,0 +1,435 @@
+//! The sockets of a shard's sessions: the only file that knows both.
+//!
+//! A socket is read when it is readable, into one buffer for all; what is to be written is written once a turn, by
+//! one call. An idle connection has no buffer here. A socket outlives its session's process by the close handshake.
+
+mod poller;
+mod wire;
+
+use self::poller::{Interest, Poller, Ready};
+use self::wire::{Read, Written};
+use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
+use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use rustix::net::{Shutdown, shutdown};
+use std::any::Any;
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shard's read buffer: a big message is taken with few reads.
+const BUFFER: usize = 256 << 10;
+/// What is read at once of a connection that has not begun a big message. It may have to be kept for a paused one.
+const SMALL_READ: usize = 16 << 10;
+/// Reads of one socket before others get their turn.
+const READS: usize = 4;
+/// Writes of one socket before others get their turn.
+const WRITES: usize = 16;
+/// Rounds of writing and acting on what writing made possible, in one turn.
+const ROUNDS: usize = 8;
+/// For the close handshake, and for each pause in what is written before it.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// All sockets of a shard that speak WebSocket.
+pub struct Sockets {
+    poller: Poller,
+    ready: Vec<Ready>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    agenda: Rc<Agenda>,
+    due: Vec<u32>,
+    buffer: Box<[u8]>,
+    cork: Vec<u8>,
+    /// When to look at a socket whose process has ended.
+    closing: BinaryHeap<Reverse<(Time, u32, u32)>>,
+    drain: Option<Drain>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Told apart from those that had the place before.
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    /// None until the handshake is answered.
+    socket: Option<OwnedFd>,
+    session: Rc<RefCell<Session>>,
+    pid: Pid,
+    interest: Interest,
+    /// The process has ended, and when.
+    since: Option<Time>,
+    /// Our FIN was sent.
+    finished: bool,
+    /// The client's FIN has come. It stays readable, so the socket is not watched for reading any more.
+    eof: bool,
+    /// Released when the socket is closed: counts, permits.
+    _held: Box<dyn Any>,
+}
+
+/// Sessions that are to be closed because the server stops, spread over a time.
+struct Drain {
+    left: Vec<(u32, u32)>,
+    every: Duration,
+    next: Time,
+}
+
+/// A session whose handshake is being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    token: u32,
+    generation: u32,
+    /// The connection's PID.
+    pub pid: Pid,
+}
+
+impl Sockets {
+    /// No sockets yet.
+    pub fn new() -> io::Result<Sockets> {
+        Ok(Sockets {
+            poller: Poller::new()?,
+            ready: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            agenda: Rc::default(),
+            due: Vec::new(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            cork: Vec::new(),
+            closing: BinaryHeap::new(),
+            drain: None,
+        })
+    }
+
+    /// The descriptor that is readable when a socket is ready.
+    pub fn raw_fd(&self) -> RawFd {
+        self.poller.as_raw_fd()
+    }
+
+    /// Spawns the session of a handshake and watches its target. An error: the target is not alive, or the host full.
+    /// `held` is dropped when the connection is over, however that comes.
+    pub fn begin(
+        &mut self,
+        shard: &mut Shard,
+        host: HostId,
+        wanted: Wanted,
+        relay: Arc<Relay>,
+        held: Box<dyn Any>,
+    ) -> Result<Pending, Error> {
+        let token = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let session = Rc::new(RefCell::new(Session::new(wanted, relay, self.agenda.clone(), token)));
+        let process = Box::new(SessionProcess(session.clone()));
+        let body = SpawnBody::Here(process);
+        let spawned = shard.spawn(Spawn { host, body, monitored: false, linked: false });
+        let watched = spawned.and_then(|pid| {
+            let watched = shard.enter(pid, |cx| match session.borrow_mut().watch(cx) {
+                Ok(()) => (Next::Wait, Ok(pid)),
+                Err(error) => (Next::End(Exit::failed(error.clone())), Err(error)),
+            });
+            watched.unwrap_or_else(|| Err(Error::new(kernel::Kind::Unavailable, "the session has ended")))
+        });
+        let pid = watched.inspect_err(|_| self.free.push(token))?;
+        let slot = &mut self.slots[token as usize];
+        slot.connection = Some(Connection {
+            socket: None,
+            session,
+            pid,
+            interest: Interest::default(),
+            since: None,
+            finished: false,
+            eof: false,
+            _held: held,
+        });
+        Ok(Pending { token, generation: slot.generation, pid })
+    }
+
+    /// The handshake was not answered: nothing of the session stays.
+    pub fn abandon(&mut self, shard: &mut Shard, pending: Pending) {
+        if self.connection(pending.token, pending.generation).is_some() {
+            shard.end(pending.pid, Exit::failed(Error::new(kernel::Kind::Unavailable, "connection lost")));
+            self.close(pending.token);
+        }
+    }
+
+    /// The handshake is answered: the session begins. `early` came with the request.
+    pub fn open(&mut self, shard: &mut Shard, pending: Pending, socket: std::net::TcpStream, early: &mut [u8]) {
+        let token = pending.token;
+        let Some(connection) = self.connection(token, pending.generation) else { return };
+        let socket = OwnedFd::from(socket);
+        let session = connection.session.clone();
+        let interest = Interest { read: true, write: false };
+        connection.interest = interest;
+        connection.socket = Some(socket);
+        let key = key(token, pending.generation);
+        let socket = self.slots[token as usize].connection.as_ref().and_then(|connection| connection.socket.as_ref());
+        if socket.is_none_or(|socket| self.poller.add(socket, key, interest).is_err()) {
+            return self.abandon(shard, pending);
+        }
+        shard.enter(pending.pid, |cx| (session.borrow_mut().open(cx), ()));
+        if !early.is_empty() {
+            self.give(shard, token, early.len(), Some(early));
+        }
+        self.service(shard, token, false);
+    }
+
+    /// Reads what came. Whether more may be there at once.
+    pub fn read_ready(&mut self, shard: &mut Shard) -> io::Result<bool> {
+        let mut ready = std::mem::take(&mut self.ready);
+        let mut more = self.poller.look(&mut ready)?;
+        for event in ready.drain(..) {
+            let token = event.token as u32;
+            let generation = (event.token >> 32) as u32;
+            if self.connection(token, generation).is_none() {
+                continue;
+            }
+            if event.read {
+                more |= self.read(shard, token);
+            } else if event.broken {
+                self.lose(shard, token);
+            }
+            if event.write {
+                self.service(shard, token, true);
+            }
+        }
+        self.ready = ready;
+        Ok(more)
+    }
+
+    /// Writes what is to be written. What was sent to other shards has to have left before: it does here.
+    pub fn flush(&mut self, shard: &mut Shard) {
+        for _ in 0..ROUNDS {
+            if self.agenda.is_empty() {
+                break;
+            }
+            shard.flush();
+            let mut due = std::mem::take(&mut self.due);
+            self.agenda.take(&mut due);
+            for token in due.drain(..) {
+                self.service(shard, token, false);
+            }
+            self.due = due;
+        }
+        self.agenda.forget();
+    }
+
+    /// Whether a socket has something to do.
+    pub fn has_work(&self) -> bool {
+        !self.agenda.is_empty()
+    }
+
+    /// Frames that were dropped for slow clients so far.
+    pub fn dropped(&self) -> u64 {
+        self.agenda.dropped.get()
+    }
+
+    /// Does what is due by now: closes what had its time, and what is drained next.
+    pub fn expire(&mut self, shard: &mut Shard) {
+        let now = shard.now();
+        while let Some(&Reverse((due, token, generation))) = self.closing.peek()
+            && due <= now
+        {
+            self.closing.pop();
+            let Some(connection) = self.connection(token, generation) else { continue };
+            let since = connection.since.unwrap_or(now).max(connection.session.borrow().progress());
+            let due = since.after(CLOSING);
+            if due <= now {
+                self.close(token);
+            } else {
+                self.closing.push(Reverse((due, token, generation)));
+            }
+        }
+        while let Some(drain) = &mut self.drain
+            && drain.next <= now
+        {
+            drain.next = drain.next.after(drain.every);
+            let Some((token, generation)) = drain.left.pop() else {
+                self.drain = None;
+                break;
+            };
+            if let Some(connection) = self.connection(token, generation) {
+                let (pid, session) = (connection.pid, connection.session.clone());
+                shard.enter(pid, |cx| (session.borrow_mut().on_shutdown(cx), ()));
+            }
+        }
+    }
+
+    /// When [`Sockets::expire`] has something to do.
+    pub fn next_due(&self) -> Option<Time> {
+        let closing = self.closing.peek().map(|Reverse((due, ..))| *due);
+        let drain = self.drain.as_ref().map(|drain| drain.next);
+        closing.into_iter().chain(drain).min()
+    }
+
+    /// Closes all sessions with 1012, one after the other over a time.
+    pub fn drain(&mut self, now: Time, over: Duration) {
+        let live = |(token, slot): (usize, &Slot)| {
+            slot.connection.as_ref().filter(|connection| connection.since.is_none())?;
+            Some((token as u32, slot.generation))
+        };
+        let left: Vec<_> = self.slots.iter().enumerate().rev().filter_map(live).collect();
+        let every = over / u32::try_from(left.len()).unwrap_or(u32::MAX).max(1);
+        self.drain = Some(Drain { left, every, next: now });
+    }
+
+    /// Connections, those that are closing included.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn connection(&mut self, token: u32, generation: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(token as usize).filter(|slot| slot.generation == generation)?.connection.as_mut()
+    }
+
+    /// Reads one socket. Whether it may have more.
+    fn read(&mut self, shard: &mut Shard, token: u32) -> bool {
+        for _ in 0..READS {
+            let Some(connection) = &self.slots[token as usize].connection else { return false };
+            let Some(socket) = &connection.socket else { return false };
+            let (limit, discards) = {
+                let session = connection.session.borrow();
+                match session.want() {
+                    Want::Pause | Want::Cut => return false,
+                    Want::Read | Want::Linger if !session.is_midway() => (SMALL_READ, false),
+                    Want::Read | Want::Linger => (BUFFER, false),
+                    Want::Finish => (BUFFER, true),
+                }
+            };
+            match wire::read(socket.as_fd(), &mut self.buffer[..limit]) {
+                Read::Nothing => return false,
+                Read::Some(bytes) => {
+                    if !discards {
+                        self.give(shard, token, bytes, None);
+                    }
+                    if bytes < limit {
+                        return false;
+                    }
+                }
+                Read::Fin => {
+                    self.fin(shard, token);
+                    return false;
+                }
+                Read::Broken => {
+                    self.lose(shard, token);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Hands over what came: the first `bytes` of the buffer, or `early`.
+    fn give(&mut self, shard: &mut Shard, token: u32, bytes: usize, early: Option<&mut [u8]>) {
+        let Some(connection) = &self.slots[token as usize].connection else { return };
+        let (pid, session) = (connection.pid, connection.session.clone());
+        let input = early.unwrap_or(&mut self.buffer[..bytes]);
+        // Between reading and acting: what caused what was read is in this shard's inbox by now.
+        shard.take_signals();
+        let given = shard.enter(pid, |cx| (session.borrow_mut().on_bytes(input, cx), ()));
+        if given.is_none() {
+            session.borrow_mut().on_bytes_after(input);
+            self.service(shard, token, false);
+        }
+    }
+
+    fn fin(&mut self, shard: &mut Shard, token: u32) {
+        let Some(connection) = &self.slots[token as usize].connection else { return };
+        let (pid, session) = (connection.pid, connection.session.clone());
+        shard.take_signals();
+        if shard.enter(pid, |cx| (session.borrow_mut().on_lost(cx), ())).is_none() {
+            session.borrow_mut().on_fin_after();
+        }
+        if let Some(connection) = &mut self.slots[token as usize].connection {
+            connection.eof = true;
+        }
+        self.service(shard, token, false);
+    }
+
+    /// The connection is broken.
+    fn lose(&mut self, shard: &mut Shard, token: u32) {
+        let Some(connection) = &self.slots[token as usize].connection else { return };
+        let (pid, session) = (connection.pid, connection.session.clone());
+        shard.take_signals();
+        shard.enter(pid, |cx| (session.borrow_mut().on_lost(cx), ()));
+        self.close(token);
+    }
+
+    /// Does what the session wants of its socket.
+    fn service(&mut self, shard: &mut Shard, token: u32, writable: bool) {
+        let Slot { generation, connection: Some(connection) } = &mut self.slots[token as usize] else { return };
+        let generation = *generation;
+        let Some(socket) = &connection.socket else { return };
+        let (pid, session) = (connection.pid, connection.session.clone());
+        session.borrow_mut().attend();
+        let now = shard.now();
+        let mut try_now = writable || !session.borrow().is_blocked();
+        let mut act = false;
+        for _ in 0..WRITES {
+            let mut session = session.borrow_mut();
+            let Some(outbox) = session.outbox().filter(|_| try_now) else { break };
+            match wire::write(socket.as_fd(), outbox, &mut self.cork) {
+                Written::Some { bytes, blocked } => {
+                    act |= session.wrote(bytes, blocked, now);
+                    try_now = !blocked;
+                }
+                Written::Broken => {
+                    drop(session);
+                    return self.lose(shard, token);
+                }
+            }
+        }
+        if act {
+            shard.enter(pid, |cx| (session.borrow_mut().on_written(cx), ()));
+        }
+        let session = session.borrow();
+        let want = session.want();
+        let unfinished = !session.is_blocked() && session.has_output();
+        let write = session.is_blocked();
+        drop(session);
+        if matches!(want, Want::Cut) {
+            return self.close(token);
+        }
+        if matches!(want, Want::Linger | Want::Finish) && connection.since.is_none() {
+            connection.since = Some(now);
+            self.closing.push(Reverse((now.after(CLOSING), token, generation)));
+        }
+        if want == Want::Finish && !connection.finished {
+            connection.finished = true;
+            let _reset_meanwhile = shutdown(socket, Shutdown::Write);
+        }
+        if connection.finished && connection.eof {
+            return self.close(token);
+        }
+        let interest = Interest { read: want != Want::Pause && !connection.eof, write: write || unfinished };
+        if interest != connection.interest {
+            connection.interest = interest;
+            if self.poller.change(socket, key(token, generation), interest).is_err() {
+                self.lose(shard, token);
+            }
+        }
+    }
+
+    fn close(&mut self, token: u32) {
+        let slot = &mut self.slots[token as usize];
+        if slot.connection.take().is_some() {
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(token);
+        }
+    }
+}
+
+/// The number of a socket in the epoll.
+fn key(token: u32, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(token)
+}
