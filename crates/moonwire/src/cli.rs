@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use manifest::Override;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,27 @@ Examples:
   moonwire run my-chat                                    run it; Ctrl-C stops it
   moonwire run my-chat --set app:gateway:addr=:9000       on another port
   moonwire check my-chat                                  find every mistake without running it";
+
+impl Cli {
+    /// Reads the command line of this process; exits with what is to be said if it asks for help or for nothing known.
+    pub(crate) fn read() -> Cli {
+        Cli::try_parse().unwrap_or_else(|error| with_nearest(error).exit())
+    }
+}
+
+/// Offers the nearest command for one that does not exist: clap's own measure finds no `run` for `rnu`.
+fn with_nearest(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand)
+        && error.get(ContextKind::SuggestedSubcommand).is_none()
+    {
+        let names: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        if let Some(nearest) = units::nearest(wrong, names.iter().map(String::as_str)) {
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![nearest.to_owned()]));
+        }
+    }
+    error
+}
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -102,7 +124,6 @@ pub(crate) struct NewOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -123,6 +144,13 @@ mod tests {
         let Command::Run(options) = Cli::parse_from(line).command else { panic!("not run") };
         assert!(options.log_level.would_enable("gateway", &tracing::Level::DEBUG));
         assert!(!options.log_level.would_enable("luau", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn an_unknown_command_is_refused_with_the_nearest() {
+        let error = with_nearest(Cli::try_parse_from(["moonwire", "rnu"]).expect_err("refused"));
+        assert_eq!(error.exit_code(), i32::from(MISTAKE));
+        assert!(error.to_string().contains("'run'"), "{error}");
     }
 
     #[test]

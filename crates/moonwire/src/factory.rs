@@ -1,7 +1,7 @@
 //! Makes the processes of a shard: keepers, what they keep, and Luau programs.
 
 use kernel::keeper::{Keeper, Service};
-use kernel::{Cx, Error, Exit, Factory, Next, Pid, Process};
+use kernel::{Cx, Error, Exit, Factory, Next, Node, Pid, Process};
 use std::any::Any;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -43,11 +43,19 @@ pub(crate) struct ServiceSeed {
 /// The factory of one shard.
 pub(crate) struct Processes {
     programs: luau::Runtime,
+    node: Arc<Node>,
 }
 
 impl Processes {
-    pub(crate) fn new(programs: luau::Runtime) -> Processes {
-        Processes { programs }
+    pub(crate) fn new(programs: luau::Runtime, node: Arc<Node>) -> Processes {
+        Processes { programs, node }
+    }
+
+    /// A Luau program. One that cannot even begin has nobody else who would log it.
+    fn program(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
+        self.programs.create(seed, pid).inspect_err(|error| {
+            tracing::error!(pid = %pid.text(&self.node.hosts), kind = error.kind.name(), %error, "process failed");
+        })
     }
 }
 
@@ -60,10 +68,10 @@ impl Factory for Processes {
         match seed.downcast::<ServiceSeed>() {
             Ok(service) => {
                 let ServiceSeed { program, phases } = *service;
-                let process = self.programs.create(Box::new(program), pid)?;
+                let process = self.program(Box::new(program), pid)?;
                 Ok(Box::new(Starting { process, phases: Some(phases) }))
             }
-            Err(program) => self.programs.create(program, pid),
+            Err(program) => self.program(program, pid),
         }
     }
 }

@@ -22,7 +22,6 @@ mod metrics;
 
 mod new;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 // One allocator for all shards that keeps a heap for each thread: memory is mostly freed where it was taken.
@@ -30,7 +29,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().command {
+    match cli::Cli::read().command {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Check(options) => check::check(&options),
         cli::Command::New(options) => new::new(&options),

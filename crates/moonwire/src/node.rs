@@ -147,7 +147,7 @@ fn live(
 ) -> io::Result<()> {
     let clock = move || kernel::Time::default().after(epoch.elapsed());
     let programs = Runtime::new(registry, gateway::modules::ALL.to_vec(), unix, Box::new(clock));
-    let shard = Shard::new(node, index, Box::new(Processes::new(programs)));
+    let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node)));
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&tokio, async {
         let local = Local::new(shard, index, epoch)?;
