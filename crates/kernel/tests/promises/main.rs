@@ -5,6 +5,7 @@ mod ends;
 mod keepers;
 mod messages;
 mod names;
+mod patient;
 mod places;
 mod relations;
 mod rooms;

@@ -182,7 +182,7 @@ fn credit_comes_back_when_a_message_is_received() {
         world.act(from, |cx| cx.wake_on_receipts(true));
         world.act(from, |cx| cx.send_credited(to, message(from, "m"))).unwrap();
         world.settle();
-        assert_eq!(world.act(from, |cx| cx.take_receipts()), (1, size));
+        assert_eq!(world.act(from, |cx| cx.take_receipts()), (4, 4 * size));
         assert_eq!(world.got(from), [Got::Receipts]);
     }
 }

@@ -30,14 +30,10 @@ pub(crate) enum Manner {
     Reads,
     /// Leaves it in the mailbox.
     Deaf,
-    /// Takes it, but receives no message until it ends.
+    /// Takes it, but receives no message until its manner changes or it ends.
     Hoards,
     /// Never waits: uses up each of its slices, and reads nothing.
     Spins,
-    /// Returns when it next runs.
-    Returns,
-    /// Fails when it next runs.
-    Fails,
 }
 
 /// What all puppets of a world share with its test.
@@ -59,6 +55,12 @@ impl Puppet {
     fn note(&self, got: Got) {
         self.stage.lock().unwrap().got.entry(self.me).or_default().push(got);
     }
+
+    fn receive_held(&mut self, cx: &mut Cx<'_>) {
+        for (from, claim) in self.held.drain(..) {
+            cx.received(from, claim);
+        }
+    }
 }
 
 impl Process for Puppet {
@@ -68,9 +70,10 @@ impl Process for Puppet {
         match manner {
             Manner::Deaf => return Next::Wait,
             Manner::Spins => return Next::Preempted,
-            Manner::Returns => return Next::End(Exit::normal(None)),
-            Manner::Fails => return Next::End(failure()),
             Manner::Reads | Manner::Hoards => {}
+        }
+        if manner == Manner::Reads {
+            self.receive_held(cx);
         }
         while let Some((mail, claim)) = cx.next_mail() {
             if let Mail::Message(message) = &mail {
@@ -87,9 +90,7 @@ impl Process for Puppet {
 
     fn ended(&mut self, exit: &Exit, cx: &mut Cx<'_>) {
         self.me = cx.pid();
-        for (from, claim) in self.held.drain(..) {
-            cx.received(from, claim);
-        }
+        self.receive_held(cx);
         self.note(Got::Ended(exit.error.as_ref().map(|error| error.kind)));
     }
 }
@@ -202,6 +203,11 @@ impl World {
         pid
     }
 
+    /// Acts in the name of a process; `None` if it is dead or its shard does not have it yet.
+    pub(crate) fn try_act<R>(&mut self, pid: Pid, act: impl FnOnce(&mut Cx<'_>) -> (Next, R)) -> Option<R> {
+        self.shards[pid.shard()].enter(pid, act)
+    }
+
     /// Acts in the name of a living process.
     #[track_caller]
     pub(crate) fn act<R>(&mut self, pid: Pid, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
@@ -246,7 +252,7 @@ impl World {
     }
 
     /// Whether a shard would have nothing to do in a turn.
-    fn is_idle(&self, shard: usize) -> bool {
+    pub(crate) fn is_idle(&self, shard: usize) -> bool {
         !self.shards[shard].has_ready() && !self.node.has_signals(shard)
     }
 
