@@ -1,7 +1,7 @@
 //! The examples, played through by two WebSocket crates at once: each scene has one client of each.
 
 use serde_json::{Value, json};
-use testkit::{Client, Closed, Counters, Frame, Peer, Server, Start};
+use testkit::{Client, Closed, Counters, Frame, Peer, Record, Server, Start};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
@@ -9,11 +9,23 @@ fn example(name: &str) -> Start {
     Start::new(env!("CARGO_BIN_EXE_moonwire"), format!("{EXAMPLES}/{name}")).shards(2)
 }
 
+/// Its room does not listen when it is told to stop.
+fn documents(language: &str) -> Start {
+    example("documents").variable("DOCUMENT", language).set("app.ws:room_service:lifecycle.stop_timeout=100ms")
+}
+
 /// Whoever is first, and the other one: a scene is played in both ways.
 const CASTS: [[Peer; 2]; 2] = [[Peer::Tungstenite, Peer::Websockets], [Peer::Websockets, Peer::Tungstenite]];
 
+/// An example leaves nothing behind, and nothing in the log that anybody should look into.
 async fn finish(server: Server, before: Counters) {
     server.settles_at(before).await;
+    stop(server).await;
+}
+
+async fn stop(server: Server) {
+    let faults: Vec<_> = server.records().into_iter().filter(Record::is_fault).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
     server.stop().await;
 }
 
@@ -57,7 +69,7 @@ async fn chat_two_people_talk_and_each_sees_the_other_leave() {
 
 #[tokio::test]
 async fn chat_a_late_guest_reads_what_was_said_and_a_taken_name_is_4009() {
-    let (server, before) = with_its_service(example("chat").variable("CHAT_LINGER", "100ms")).await;
+    let (server, _before) = with_its_service(example("chat")).await;
     for (room, cast) in ["tea", "coffee"].into_iter().zip(CASTS) {
         let mut ann = enter(&server, cast[0], room, "Ann").await;
         ann.say_json(&json!({ "type": "say", "text": "first" })).await;
@@ -80,7 +92,7 @@ async fn chat_a_late_guest_reads_what_was_said_and_a_taken_name_is_4009() {
         ann.close(Closed::with(1000, "")).await;
         bob.close(Closed::with(1000, "")).await;
     }
-    finish(server, before).await;
+    stop(server).await;
 }
 
 #[tokio::test]
@@ -92,7 +104,7 @@ async fn chat_serves_its_page() {
     assert!(page.body.contains("chat.js"), "{}", page.body);
     assert_eq!(server.get("/chat.js").await.status, 200);
     assert_eq!(server.get("/nothing.js").await.status, 404);
-    server.stop().await;
+    stop(server).await;
 }
 
 async fn play(server: &Server, peer: Peer, name: &str) -> Client {
@@ -145,7 +157,7 @@ async fn steered(client: &mut Client, content: Value) -> Value {
 #[tokio::test]
 async fn documents_their_code_runs_as_printed_in_both_languages() {
     for language in ["ko", "ru"] {
-        let (server, before) = with_its_service(example("documents").variable("DOCUMENT", language)).await;
+        let (server, before) = with_its_service(documents(language)).await;
         for peer in Peer::BOTH {
             let mut client = peer.dial(server.gateway(), "/ws/handler?user_id=7").open().await;
 
@@ -170,7 +182,7 @@ async fn documents_their_code_runs_as_printed_in_both_languages() {
 
 #[tokio::test]
 async fn documents_a_connection_is_monitored_like_any_process() {
-    let (server, before) = with_its_service(example("documents")).await;
+    let (server, before) = with_its_service(documents("ko")).await;
     for cast in CASTS {
         let mut watched = cast[0].dial(server.gateway(), "/ws/handler").open().await;
         let mut observer = cast[1].dial(server.gateway(), "/ws/handler").open().await;
@@ -186,7 +198,7 @@ async fn documents_a_connection_is_monitored_like_any_process() {
 
 #[tokio::test]
 async fn documents_what_one_says_in_the_room_everyone_gets() {
-    let (server, before) = with_its_service(example("documents")).await;
+    let (server, before) = with_its_service(documents("ko")).await;
     for cast in CASTS {
         let mut ann = cast[0].dial(server.gateway(), "/ws/room").open().await;
         ann.say("alone").await;
@@ -202,5 +214,5 @@ async fn documents_what_one_says_in_the_room_everyone_gets() {
         // The next scene begins in an empty room.
         server.settles_at(before).await;
     }
-    server.stop().await;
+    stop(server).await;
 }

@@ -8,15 +8,23 @@ const MIB: usize = 1 << 20;
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/echo");
 const RELAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/apps/relay");
 
-async fn start(folder: &str) -> (Server, Counters) {
-    let server = Start::new(env!("CARGO_BIN_EXE_moonwire"), folder).shards(2).run().await;
+fn on(folder: &str) -> Start {
+    Start::new(env!("CARGO_BIN_EXE_moonwire"), folder).shards(2)
+}
+
+async fn start_echo() -> (Server, Counters) {
+    let server = on(ECHO).run().await;
     let before = server.counters().await;
     (server, before)
 }
 
-/// Like `start`, once the folder's two services hold their names.
+/// Once the folder's two services hold their names. They do not listen when they are told to stop.
 async fn start_relay() -> (Server, Counters) {
-    let (server, _) = start(RELAY).await;
+    let server = on(RELAY)
+        .set("app:service_a:lifecycle.stop_timeout=100ms")
+        .set("app:service_b:lifecycle.stop_timeout=100ms")
+        .run()
+        .await;
     let before = server.wait_counters("two services registered", |now| now.names == 2).await;
     (server, before)
 }
@@ -39,7 +47,7 @@ fn bytes(count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn every_message_comes_back_as_it_came() {
-    let (server, before) = start(ECHO).await;
+    let (server, before) = start_echo().await;
     for peer in Peer::BOTH {
         let mut client = peer.dial(server.gateway(), "/ws").open().await;
         for text in ["text", "", "grüße ☃ 🌙", "\0"] {
@@ -60,7 +68,7 @@ async fn every_message_comes_back_as_it_came() {
 
 #[tokio::test]
 async fn a_message_in_many_frames_arrives_as_one() {
-    let (server, before) = start(ECHO).await;
+    let (server, before) = start_echo().await;
     for peer in Peer::BOTH {
         for piece in [1, 2, 1000] {
             let mut client = peer.dial(server.gateway(), "/ws").in_pieces_of(piece).open().await;
@@ -76,7 +84,7 @@ async fn a_message_in_many_frames_arrives_as_one() {
 
 #[tokio::test]
 async fn a_message_of_one_mebibyte_passes_and_one_byte_more_is_1009() {
-    let (server, before) = start(ECHO).await;
+    let (server, before) = start_echo().await;
     for peer in Peer::BOTH {
         for piece in [MIB + 1, 100_000] {
             let dial = peer.dial(server.gateway(), "/ws").in_pieces_of(piece);
@@ -117,7 +125,7 @@ async fn the_target_of_a_message_that_is_too_big_hears_of_a_leave_and_not_of_the
 
 #[tokio::test]
 async fn a_ping_is_answered_with_its_own_bytes_between_the_frames_of_a_message() {
-    let (server, before) = start(ECHO).await;
+    let (server, before) = start_echo().await;
     for peer in Peer::BOTH {
         let mut client = peer.dial(server.gateway(), "/ws").open().await;
         for data in [bytes(0), b"are you there?".to_vec(), bytes(125)] {
@@ -241,7 +249,7 @@ async fn a_connection_that_is_reset_leaves_its_target_once_and_nothing_behind() 
 
 #[tokio::test]
 async fn processes_of_clients_that_are_reset_in_the_middle_of_their_traffic_all_end() {
-    let (server, before) = start(ECHO).await;
+    let (server, before) = start_echo().await;
     let mut clients = Vec::new();
     for number in 0..40 {
         let mut client = Peer::BOTH[number % 2].dial(server.gateway(), "/ws").open().await;
@@ -277,7 +285,7 @@ async fn a_target_that_is_not_alive_is_503_and_no_connection() {
 
 #[tokio::test]
 async fn a_shutdown_closes_with_1012_and_the_program_ends_with_0() {
-    let (server, _before) = start(ECHO).await;
+    let (server, _before) = start_echo().await;
     let mut clients = Vec::new();
     for peer in Peer::BOTH {
         let mut client = peer.dial(server.gateway(), "/ws").open().await;

@@ -92,7 +92,7 @@ impl Puppet {
     pub async fn is_gone(&mut self, pid: &str) {
         let answer = self.call("process.send", json!([pid, "noise", true])).await;
         let kind = &answer["values"][1]["$error"]["kind"];
-        assert_eq!(kind, "NOT_FOUND", "{pid} is still there: {answer}");
+        assert_eq!(kind, "NotFound", "{pid} is still there: {answer}");
     }
 
     /// `process.send(to, topic, payload)`, which must succeed.
