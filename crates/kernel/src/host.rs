@@ -1,6 +1,7 @@
 //! Hosts: the named groups that processes are spawned on, with their limits.
 
 use crate::limits;
+use crate::topic::Topic;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +43,9 @@ pub struct Host {
     pub mailbox_bytes: u64,
     /// Where children start.
     pub placement: Placement,
+    /// A message on this topic is the last that a process of this host takes, if it heeds that
+    /// ([`crate::Cx::heed_last_topic`]): from then on it counts as dead for everybody else.
+    pub last_topic: Option<Topic>,
     /// Living processes. Raised by the spawner, lowered by the clean-up of the process; any shard.
     living: AtomicU32,
 }
@@ -56,6 +60,7 @@ impl Host {
             mailbox_messages: limits::MAILBOX_MESSAGES,
             mailbox_bytes: limits::MAILBOX_BYTES,
             placement: Placement::Parent,
+            last_topic: None,
             living: AtomicU32::new(0),
         }
     }

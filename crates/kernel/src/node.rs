@@ -182,6 +182,23 @@ impl Node {
         }
     }
 
+    /// A process heeds its host's last topic from now on.
+    pub(crate) fn heed_last(&self, pid: Pid) {
+        if let Some(state) = self.state(pid) {
+            state.word.fetch_or(HEEDS_LAST, Ordering::Release);
+        }
+    }
+
+    /// A process that heeds it has been sent its last message.
+    pub(crate) fn seal(&self, pid: Pid) {
+        if let Some(state) = self.state(pid) {
+            // It may end meanwhile, so the word is changed only as it was found.
+            let lives = |word: u64| word & IDENTITY == alive_word(pid.host(), pid.generation());
+            let seal = |word| (lives(word) && word & HEEDS_LAST != 0).then_some(word | SEALED);
+            let _dead_or_deaf = state.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, seal);
+        }
+    }
+
     /// Whether a process that is dead is known to have returned. Its slot forgets it with the next process.
     pub(crate) fn has_returned(&self, pid: Pid) -> bool {
         self.place(pid).is_some_and(|state| state.word.load(Ordering::Acquire) == dead_word(pid.generation(), false))
@@ -294,7 +311,7 @@ pub(crate) enum NameRefused {
 #[derive(Default)]
 pub(crate) struct SlotState {
     /// Generation (upper 32 bits), host (16 bits from bit 8) and the flags below. Written by whoever owns the slot:
-    /// the allocating thread until the PID is handed out, then the slot's shard; only [`ORDERED`] by any shard.
+    /// the allocating thread until the PID is handed out, then the slot's shard; only [`ORDERED`] and [`SEALED`] by any shard.
     word: AtomicU64,
     /// Messages and bytes from other shards that are accepted but not yet in the mailbox. Raised by senders, lowered
     /// by the shard; so senders elsewhere cannot fill memory between two turns of a shard.
@@ -315,8 +332,12 @@ const AWAITED: u64 = 4;
 const ORDERED: u64 = 8;
 /// Dead, and it failed.
 const FAILED: u64 = 16;
+/// A message on its host's last topic is the last.
+const HEEDS_LAST: u64 = 32;
+/// The last message has been taken: to all others it is dead. Part of what tells the living apart.
+const SEALED: u64 = 64;
 /// Who lives there.
-const IDENTITY: u64 = !(FULL | AWAITED | ORDERED);
+const IDENTITY: u64 = !(FULL | AWAITED | ORDERED | HEEDS_LAST);
 
 fn alive_word(host: HostId, generation: u32) -> u64 {
     u64::from(generation) << 32 | (host.index() as u64) << 8 | ALIVE

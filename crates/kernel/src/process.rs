@@ -153,6 +153,12 @@ impl Cx<'_> {
         self.core.await_room(self.pid, to);
     }
 
+    /// From now on a message on the last topic of this process's host is the last one that it takes: whoever sends
+    /// another one, even in the same slice, is told that nobody is there.
+    pub fn heed_last_topic(&mut self) {
+        self.core.heed_last(self.pid);
+    }
+
     // Other processes
 
     /// Spawns a process. An error says which limit refused it.

@@ -40,7 +40,7 @@ pub(crate) struct Shards {
 
 /// The hosts of a folder: its `process.host` entries, and each `http.service` for its connections and handlers.
 pub(crate) fn hosts(manifest: &Manifest) -> Hosts {
-    let servers = manifest.services.iter().map(|service| Host::new(service.id.as_str()));
+    let servers = manifest.services.iter().map(gateway::server::site::host);
     Hosts::new(manifest.hosts.iter().map(host).chain(servers).collect())
 }
 

@@ -6,7 +6,8 @@ use crate::websocket::handshake::Terms;
 use crate::websocket::session::Relay;
 use http::Method;
 use http::header::HeaderMap;
-use kernel::{HostId, Hosts};
+use crate::websocket::session::CLOSE;
+use kernel::{Host, HostId, Hosts};
 use manifest::{EntryId, HttpService, HttpTimeouts, IpNet, Manifest, RelayOptions, Segment};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -70,6 +71,13 @@ pub struct Site {
     pub trusted: Vec<IpNet>,
     /// What happened here.
     pub tally: Tally,
+}
+
+/// The host of a service's connections and handlers. After `ws.close` a connection is gone for everybody.
+pub fn host(service: &HttpService) -> Host {
+    let mut host = Host::new(service.id.as_str());
+    host.last_topic = Some(CLOSE);
+    host
 }
 
 impl Site {

@@ -39,6 +39,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Closes a connection: the last message that its process takes.
+pub const CLOSE: Topic = Topic::fixed("ws.close");
+
 /// The relay of one router: where its options are written, and what they are.
 #[derive(Debug)]
 pub struct Relay {
@@ -69,6 +72,8 @@ pub struct Agenda {
     valid: RefCell<Option<Bytes>>,
     /// Frames that a slow-client policy dropped.
     pub dropped: Cell<u64>,
+    /// The server stops: every session will be closed with 1012.
+    pub draining: Cell<bool>,
 }
 
 /// Where a session stands.
@@ -193,6 +198,7 @@ impl Session {
     /// Watches the target from now on. An error: it is not alive.
     pub fn watch(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         cx.set_trap_links(true);
+        cx.heed_last_topic();
         cx.monitor(self.target)
     }
 
@@ -342,6 +348,8 @@ impl Session {
 
     fn on_event(&mut self, event: &KernelEvent, cx: &mut Cx<'_>) -> Option<Exit> {
         let end = match event {
+            // Whoever's target ends because the server stops is told so in its turn, not all of a hub's clients at once.
+            KernelEvent::Exit { .. } if self.agenda.draining.get() => return None,
             KernelEvent::Exit { from, exit, .. } if *from == self.target => End::Target { failed: exit.is_failure() },
             // The target before a transfer: it ended while the monitor was taken away.
             KernelEvent::Exit { .. } => return None,

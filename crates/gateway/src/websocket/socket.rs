@@ -33,6 +33,8 @@ const WRITES: usize = 16;
 const ROUNDS: usize = 8;
 /// For the close handshake, and for each pause in what is written before it.
 const CLOSING: Duration = Duration::from_secs(5);
+/// Before the first session is closed because the server stops.
+const DRAIN_START: Duration = Duration::from_millis(50);
 
 /// All sockets of a shard that speak WebSocket.
 pub struct Sockets {
@@ -176,6 +178,9 @@ impl Sockets {
         if !early.is_empty() {
             self.give(shard, token, early.len(), Some(early));
         }
+        if self.agenda.draining.get() {
+            shard.enter(pending.pid, |cx| (session.borrow_mut().on_shutdown(cx), ()));
+        }
         self.service(shard, token, false);
     }
 
@@ -275,7 +280,10 @@ impl Sockets {
         };
         let left: Vec<_> = self.slots.iter().enumerate().rev().filter_map(live).collect();
         let every = over / u32::try_from(left.len()).unwrap_or(u32::MAX).max(1);
-        self.drain = Some(Drain { left, every, next: now });
+        self.agenda.draining.set(true);
+        // Not the first one at once: the other shards have to know, too, before targets end for want of clients.
+        let next = now.after((every / 2).min(DRAIN_START));
+        self.drain = Some(Drain { left, every, next });
     }
 
     /// Connections, those that are closing included.

@@ -108,9 +108,10 @@ impl Core {
         let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
         if self.is_local(to) {
             self.meet(to);
-            let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none()) else {
+            let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none() && !slot.sealed) else {
                 return Err((Refused::NotFound, message));
             };
+            let last = slot.heeds_last && self.is_last(to, &message);
             let full = match class {
                 Class::Ordinary => slot.mailbox.is_full(messages, bytes),
                 Class::Credited => !self.has_turn(message.from, to),
@@ -121,6 +122,10 @@ impl Core {
                 return Err((Refused::Full, message));
             }
             self.deliver(to, message, class);
+            if last && let Some(slot) = self.slot_mut(to) {
+                slot.sealed = true;
+                self.node.seal(to);
+            }
             return Ok(());
         }
         if !self.node.is_alive(to) {
@@ -140,8 +145,25 @@ impl Core {
             self.counts.count(Probe::Refused);
             return Err((Refused::Full, message));
         }
+        let last = self.is_last(to, &message);
         self.signal(to.shard(), Signal::Deliver { to, message, class });
+        if last {
+            self.node.seal(to);
+        }
         Ok(())
+    }
+
+    /// Whether nothing follows a message, for a process that heeds that.
+    fn is_last(&self, to: Pid, message: &Message) -> bool {
+        self.node.hosts[to.host()].last_topic.as_ref() == Some(&message.topic)
+    }
+
+    /// See [`crate::Cx::heed_last_topic`].
+    pub(crate) fn heed_last(&mut self, pid: Pid) {
+        if let Some(slot) = self.slot_mut(pid) {
+            slot.heeds_last = true;
+            self.node.heed_last(pid);
+        }
     }
 
     /// Puts a message that was accepted into a local mailbox; one for a dead process is dropped.

@@ -37,6 +37,10 @@ pub(crate) struct Slot {
     pub(crate) fresh: bool,
     pub(crate) trap_links: bool,
     pub(crate) wake_on_receipts: bool,
+    /// Whether a message on its host's last topic is the last.
+    pub(crate) heeds_last: bool,
+    /// The last message has been taken.
+    pub(crate) sealed: bool,
     /// What the shared word says of the mailbox: whether it is full, and whether senders wait for room.
     pub(crate) room: (bool, bool),
     /// Whether it may have been granted room somewhere.

@@ -121,9 +121,7 @@ impl Session {
     pub(super) fn end(&mut self, end: &End, cx: &mut Cx<'_>) -> Exit {
         self.leave(end.cause(), end.code(), end.reason(), cx);
         let mut unread = self.take_input();
-        if let End::Fault(fault) = end {
-            tracing::debug!(entry = %self.relay.entry, fault = fault.detail(), "the client broke the protocol");
-        }
+        self.log(end, cx);
         match end.frame() {
             None => self.cut(),
             Some((code, reason)) => {
@@ -146,6 +144,17 @@ impl Session {
         }
         self.mark();
         end.exit()
+    }
+
+    /// Ends that someone may look for in the log.
+    fn log(&self, end: &End, cx: &Cx<'_>) {
+        let fault = match end {
+            End::Fault(fault) => fault.detail(),
+            End::Slow | End::Idle => end.reason(),
+            _ => return,
+        };
+        let pid = cx.pid().text(cx.hosts());
+        tracing::info!(entry = %self.relay.entry, %pid, cause = end.cause(), fault, "a connection was ended");
     }
 
     /// The process is gone without having ended itself: terminated, or failed. Nothing if it has.

@@ -3,7 +3,7 @@
 use super::super::Want;
 use super::stage::{Stage, open, open_with};
 use bytes::Bytes;
-use kernel::{Body, Frame, Term};
+use kernel::{Body, Frame, Message, Next, Refused, Term, Topic};
 use manifest::SlowPolicy;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -76,6 +76,18 @@ fn ws_close_sends_what_was_sent_before_and_then_code_and_reason() {
     }
     let mut stage = open();
     stage.send("ws.close", Body::None);
+    assert_eq!(stage.got_close(), Some((1000, String::new())));
+}
+
+#[test]
+fn after_ws_close_a_send_finds_nobody_even_in_the_same_slice() {
+    let mut stage = open();
+    let (target, client) = (stage.target.pid(), stage.client);
+    let sent = stage.shard.enter(target, |cx| {
+        let message = |topic| Message { topic: Topic::fixed(topic), from: target, body: Body::None };
+        (Next::Wait, (cx.send(client, message("ws.close")), cx.send(client, message("ws.send"))))
+    });
+    assert_eq!(sent, Some((Ok(()), Err(Refused::NotFound))));
     assert_eq!(stage.got_close(), Some((1000, String::new())));
 }
 

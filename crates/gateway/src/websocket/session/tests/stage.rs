@@ -116,7 +116,9 @@ impl Stage {
     pub(super) fn new(options: RelayOptions, change: impl FnOnce(&mut Wanted)) -> Stage {
         let mut small = Host::new("app:small");
         small.mailbox_messages = 3;
-        let hosts = Hosts::new(vec![Host::new("app:processes"), Host::new("app:gateway"), small]);
+        let mut gateway = Host::new("app:gateway");
+        gateway.last_topic = Some(super::super::CLOSE);
+        let hosts = Hosts::new(vec![Host::new("app:processes"), gateway, small]);
         let node = Node::new(7, 1, hosts);
         let mut shard = Shard::new(node, 0, Box::new(NoSeeds));
         let target = spawn(&mut shard, "app:processes");
