@@ -20,7 +20,7 @@ pub(crate) struct Mailbox {
     /// CANCEL events in the queue.
     pub(crate) cancels: u8,
     /// Timers that went off, in the queue.
-    pub(crate) timers: u32,
+    pub(crate) timers: u16,
     /// Bytes of the counted messages.
     bytes: u64,
     waiting: Option<Box<Waiting>>,

@@ -148,7 +148,8 @@ impl Cx<'_> {
     }
 
     /// Queues this process for room in `to`'s full mailbox: [`Mail::Room`] comes when it is its turn, and also when
-    /// `to` ends.
+    /// `to` ends. Then [`Cx::send_credited`] takes one message, as long as the step lasts that took this mail;
+    /// afterwards it is the turn of the next.
     pub fn await_room(&mut self, to: Pid) {
         self.core.await_room(self.pid, to);
     }

@@ -198,7 +198,7 @@ impl Core {
             }
             slot.mailbox.cancels += 1;
         }
-        slot.mailbox.timers += u32::from(matches!(mail, Mail::Timer(_)));
+        slot.mailbox.timers += u16::from(matches!(mail, Mail::Timer(_)));
         slot.mailbox.push_other(mail, &mut self.pool);
         wake(slot, to, &mut self.ready);
     }
@@ -377,7 +377,7 @@ impl Core {
         let dead = || Error::new(Kind::NotFound, "the process has ended");
         let slot = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid)).ok_or_else(dead)?;
         // Those that went off and were not read count too: they are a queue like any other.
-        if slot.timers.count + slot.mailbox.timers >= limits::TIMERS_PER_PROCESS {
+        if slot.timers.count + u32::from(slot.mailbox.timers) >= limits::TIMERS_PER_PROCESS {
             let text = format!("a process has at most {} timers running", limits::TIMERS_PER_PROCESS);
             return Err(Error::new(Kind::Unavailable, text));
         }

@@ -6,7 +6,6 @@ use crate::pid::Pid;
 use crate::pidset::PidSet;
 use crate::process::Process;
 use crate::timers::Owned;
-use smallvec::SmallVec;
 use smol_str::SmolStr;
 use std::any::Any;
 
@@ -68,8 +67,8 @@ pub(crate) struct Relations {
     /// Whom this process monitors.
     pub(crate) watching: PidSet,
     pub(crate) names: Vec<SmolStr>,
-    /// The mailboxes that this process waits for.
-    pub(crate) turns: SmallVec<[(Pid, Turn); 1]>,
+    /// The mailboxes that this process waits for; for most none, and never many.
+    pub(crate) turns: Vec<(Pid, Turn)>,
 }
 
 /// Where a sender is in the queue of a full mailbox.

@@ -10,5 +10,6 @@ mod places;
 mod relations;
 mod rooms;
 mod simulation;
+mod threads;
 mod timers;
 mod world;

@@ -149,8 +149,12 @@ impl Simulation {
     }
 
     fn spawn_patient(&mut self, shard: usize) {
-        let to = self.anybody();
-        let patient = Patient::new(to, 1 + self.random.below(6), self.random.one_in(4));
+        // More often one whose mailbox fills soon.
+        let mut to = self.anybody();
+        for _ in 0..4 {
+            to = if to.host() == self.hosts[1] { to } else { self.anybody() };
+        }
+        let patient = Patient::new(to, 1 + self.random.below(12), self.random.one_in(4));
         let left = if patient.is_fickle() { Arc::default() } else { patient.seen_left.clone() };
         let body = SpawnBody::Here(Box::new(patient));
         let pid = self.world.shards[shard].spawn(Spawn { body, ..child() }).unwrap();

@@ -43,7 +43,7 @@ pub(crate) struct Stage {
     pub(crate) manners: HashMap<Pid, Manner>,
 }
 
-type Shared = Arc<Mutex<Stage>>;
+pub(crate) type Shared = Arc<Mutex<Stage>>;
 
 pub(crate) struct Puppet {
     me: Pid,
@@ -126,7 +126,7 @@ pub(crate) fn big(from: Pid, bytes: usize) -> Message {
 }
 
 /// Makes what a seed says: a puppet, another process, or nothing.
-struct Puppets(Shared);
+pub(crate) struct Puppets(pub(crate) Shared);
 
 /// A seed that is no puppet.
 pub(crate) type Make = Box<dyn FnOnce(Pid) -> Result<Box<dyn Process>, Error> + Send>;
