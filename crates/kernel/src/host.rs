@@ -55,7 +55,7 @@ impl Host {
     pub fn new(name: &str) -> Host {
         Host {
             name: name.into(),
-            max_processes: u32::MAX,
+            max_processes: limits::PROCESSES_PER_HOST,
             memory_limit: 64 << 20,
             mailbox_messages: limits::MAILBOX_MESSAGES,
             mailbox_bytes: limits::MAILBOX_BYTES,

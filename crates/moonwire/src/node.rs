@@ -46,7 +46,9 @@ pub(crate) fn hosts(manifest: &Manifest) -> Hosts {
 
 fn host(entry: &ProcessHost) -> Host {
     let mut host = Host::new(entry.id.as_str());
-    host.max_processes = entry.max_processes.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+    if let Some(most) = entry.max_processes {
+        host.max_processes = u32::try_from(most).unwrap_or(u32::MAX);
+    }
     host.memory_limit = entry.memory_limit;
     host.mailbox_messages = u32::try_from(entry.mailbox_limit).unwrap_or(u32::MAX);
     host.mailbox_bytes = entry.mailbox_bytes;

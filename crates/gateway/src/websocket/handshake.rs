@@ -109,6 +109,9 @@ pub fn check<'t>(request: &Parts, served: Option<&Origin>, terms: &'t Terms) -> 
     if headers.contains_key(header::TRANSFER_ENCODING) || !headers.get_all(header::CONTENT_LENGTH).iter().all(no_body) {
         return Err(Refusal::Body);
     }
+    if !headers.contains_key(header::SEC_WEBSOCKET_VERSION) {
+        return Err(Refusal::Version);
+    }
     let version = only(headers, &header::SEC_WEBSOCKET_VERSION).ok_or(Refusal::VersionCount)?;
     if version.as_bytes() != b"13" {
         return Err(Refusal::Version);
@@ -227,7 +230,7 @@ mod tests {
             (Refusal::Body, 400, &[], &[("content-length", "0"), ("content-length", "5")]),
             (Refusal::Body, 400, &[], &[("content-length", "none")]),
             (Refusal::Body, 400, &[], &[("transfer-encoding", "chunked")]),
-            (Refusal::VersionCount, 400, &[VERSION], &[]),
+            (Refusal::Version, 426, &[VERSION], &[]),
             (Refusal::VersionCount, 400, &[], &[(VERSION, "13")]),
             (Refusal::Version, 426, &[VERSION], &[(VERSION, "12")]),
             (Refusal::Version, 426, &[VERSION], &[(VERSION, "013")]),
