@@ -1,10 +1,12 @@
 //! Many clients at once, over two shards.
 
+use serde_json::json;
 use std::time::Instant;
 use testkit::{Client, Closed, Peer, Start};
 use tokio::task::JoinSet;
 
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/echo");
+const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/documents");
 const CLIENTS: usize = 500;
 const MESSAGES: usize = 20;
 
@@ -34,6 +36,53 @@ async fn five_hundred_clients_get_every_message_back_in_order_and_leave_nothing_
     server.settles_at(before).await;
     let faults: Vec<_> = server.records().into_iter().filter(|record| record.is_fault()).collect();
     assert!(faults.is_empty(), "{faults:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn everybody_in_a_room_hears_everything_in_the_same_order() {
+    const PEOPLE: usize = 60;
+    const SAYINGS: usize = 5;
+    // The documents' broadcast. Its room does not listen when it is told to stop.
+    let server = Start::new(env!("CARGO_BIN_EXE_moonwire"), DOCUMENTS)
+        .shards(2)
+        .set("app.ws:room_service:lifecycle.stop_timeout=100ms")
+        .run()
+        .await;
+    let before = server.wait_counters("the room has its name", |now| now.names == 1).await;
+
+    let mut people = Vec::new();
+    for number in 0..PEOPLE {
+        let mut client = Peer::BOTH[number % 2].dial(server.gateway(), "/ws/room").open().await;
+        // Whoever hears the own words is in the room.
+        client.say(format!("here is {number}")).await;
+        client.hear_until(json!({ "content": format!("here is {number}") })).await;
+        people.push(client);
+    }
+    let mut talking = JoinSet::new();
+    for (number, mut client) in people.into_iter().enumerate() {
+        talking.spawn(async move {
+            for saying in 0..SAYINGS {
+                client.say(format!("{number}: {saying}")).await;
+            }
+            let mut heard = Vec::new();
+            while heard.len() < PEOPLE * SAYINGS {
+                let content = client.hear_json().await["content"].as_str().expect("text").to_owned();
+                if !content.starts_with("here is") {
+                    heard.push(content);
+                }
+            }
+            (client, heard)
+        });
+    }
+    let all = talking.join_all().await;
+    for (client, heard) in &all {
+        assert!(*heard == all[0].1, "{client:?} heard another order than the first one");
+    }
+    for (client, _) in all {
+        client.close(Closed::with(1000, "")).await;
+    }
+    server.settles_at(before).await;
     server.stop().await;
 }
 

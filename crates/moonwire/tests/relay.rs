@@ -2,7 +2,7 @@
 //! and ends with, and what its target sees of it. The server runs `tests/apps/relay`.
 
 use serde_json::json;
-use testkit::{Client, Closed, Counters, Frame, Peer, Puppet, Server, Start};
+use testkit::{Client, Closed, Counters, Frame, Peer, Puppet, Report, Server, Start};
 
 const MIB: usize = 1 << 20;
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/echo");
@@ -124,6 +124,24 @@ async fn the_target_of_a_message_that_is_too_big_hears_of_a_leave_and_not_of_the
 }
 
 #[tokio::test]
+async fn a_client_that_sends_far_ahead_of_its_target_is_paused_and_not_forgotten() {
+    let (server, before) = start_echo().await;
+    for peer in Peer::BOTH {
+        // Beyond the credit of 64, beyond what the server reads at once, and less than what waits for a slow client.
+        for count in [65, 4000, 20_000] {
+            let mut client = peer.dial(server.gateway(), "/ws").open().await;
+            let texts: Vec<Frame> = (0..count).map(|number: u32| Frame::Text(number.to_string())).collect();
+            client.send_together(texts.clone()).await;
+            for text in texts {
+                assert_eq!(client.hear().await, text, "{peer:?}, {count} at once");
+            }
+            client.close(Closed::with(1000, "")).await;
+        }
+    }
+    finish(server, before).await;
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_with_its_own_bytes_between_the_frames_of_a_message() {
     let (server, before) = start_echo().await;
     for peer in Peer::BOTH {
@@ -222,6 +240,77 @@ async fn a_close_of_the_server_comes_after_everything_sent_before_it() {
         puppet.end().await;
     }
     finish(server, before).await;
+}
+
+#[tokio::test]
+async fn what_a_client_sends_during_transfers_over_shards_arrives_once_and_in_order() {
+    const TRANSFERS: usize = 30;
+    const MESSAGES: usize = 200;
+    let (server, before) = start_relay().await;
+    for peer in Peer::BOTH {
+        let mut puppet = Puppet::on(&server).await;
+        // The services are on different shards, so one of them is on another than the connection.
+        let mut targets = vec![puppet.pid().to_owned()];
+        for name in ["puppet_a", "puppet_b"] {
+            targets.push(puppet.adopt(name).await);
+        }
+        let mut client = puppet.dial(peer, "/ws").open().await;
+        let first = puppet.report("ws.join").await;
+        let mut said: u32 = 0;
+        for stint in 1..=TRANSFERS {
+            // They are on their way to one target when the connection is told to go to the next.
+            for _ in 0..MESSAGES {
+                client.say(said.to_string()).await;
+                said += 1;
+            }
+            let payload = json!({ "target_pid": targets[stint % 3], "metadata": { "stint": stint }, "ack": "moved" });
+            puppet.send(&first.from, "ws.control", payload).await;
+        }
+        for _ in 1..=TRANSFERS {
+            let moved = puppet.report("moved").await;
+            assert_eq!(moved.data["ok"], true, "{peer:?}: {moved:?}");
+        }
+        assert_eq!(client.close(Closed::with(1000, "")).await.code, 1000);
+
+        let mut leaves = 0;
+        let mut reports = vec![first];
+        let rest = puppet.reports_until(|report| {
+            leaves += usize::from(report.topic == "ws.leave");
+            leaves == TRANSFERS + 1
+        });
+        reports.extend(rest.await);
+        assert_eq!(numbers_by_stint(&reports, &targets), (0..said).collect::<Vec<_>>(), "{peer:?}");
+        puppet.end().await;
+    }
+    finish(server, before).await;
+}
+
+/// What the targets got, one stint after the other. A stint is a join, its messages and its leave.
+fn numbers_by_stint(reports: &[Report], targets: &[String]) -> Vec<u32> {
+    let mut stints: Vec<(u64, Vec<u32>)> = Vec::new();
+    for target in targets {
+        let mut current = None;
+        for report in reports.iter().filter(|report| report.by == *target) {
+            let stint = report.data["metadata"]["stint"].as_u64().unwrap_or(0);
+            match report.topic.as_str() {
+                "ws.join" => assert_eq!(current.replace((stint, Vec::new())), None, "two joins without a leave"),
+                "ws.message" => {
+                    let (expected, numbers) = current.as_mut().expect("no message before the join");
+                    assert_eq!(stint, *expected, "a message with the metadata of its stint");
+                    numbers.push(report.data["data"].as_str().expect("text").parse().expect("a number"));
+                }
+                "ws.leave" => {
+                    let stint_over = current.take().expect("no leave without a join");
+                    assert_eq!(stint, stint_over.0, "a leave with the metadata of its stint");
+                    stints.push(stint_over);
+                }
+                other => panic!("an unexpected topic: {other}"),
+            }
+        }
+        assert_eq!(current, None, "a join without a leave");
+    }
+    stints.sort_unstable_by_key(|(stint, _)| *stint);
+    stints.into_iter().flat_map(|(_, numbers)| numbers).collect()
 }
 
 #[tokio::test]

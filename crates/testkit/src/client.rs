@@ -144,6 +144,18 @@ impl Client {
         }
     }
 
+    /// Sends many frames with as few writes as the crate can.
+    pub async fn send_together(&mut self, frames: Vec<Frame>) {
+        let what = format!("{:?} sends {} frames together", self.peer, frames.len());
+        let sent = match &mut self.socket {
+            Socket::Tungstenite(connection) => within(&what, connection.send_together(frames)).await,
+            Socket::Websockets(connection) => within(&what, connection.send_together(frames)).await,
+        };
+        if let Err(error) = sent {
+            panic!("{what}: {error}");
+        }
+    }
+
     /// Sends as much as the server takes: it may close before it has everything.
     pub async fn send_what_it_takes(&mut self, frame: Frame) {
         let what = format!("{:?} sends {}", self.peer, shown(&frame));

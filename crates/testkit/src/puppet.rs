@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 /// A message that reached the puppet.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// The process that it reached: this puppet, or one that it adopted.
+    pub by: String,
     /// The message's topic.
     pub topic: String,
     /// Who sent it.
@@ -69,8 +71,7 @@ impl Puppet {
         }
         let reading = async {
             loop {
-                let value = self.control.hear_until(json!({ "ev": "msg" })).await;
-                let report = report_of(&value);
+                let report = self.next_report().await;
                 if report.topic == topic {
                     return report;
                 }
@@ -81,6 +82,32 @@ impl Puppet {
             Ok(report) => report,
             Err(_elapsed) => panic!("no {topic} reached the puppet, only {:?}", self.reports),
         }
+    }
+
+    /// All reports in the order in which they came, up to and with the last one.
+    pub async fn reports_until(&mut self, mut is_last: impl FnMut(&Report) -> bool) -> Vec<Report> {
+        let mut all = Vec::new();
+        loop {
+            let report = match self.reports.pop_front() {
+                Some(report) => report,
+                None => self.next_report().await,
+            };
+            let last = is_last(&report);
+            all.push(report);
+            if last {
+                return all;
+            }
+        }
+    }
+
+    async fn next_report(&mut self) -> Report {
+        report_of(&self.control.hear_until(json!({ "ev": "msg" })).await)
+    }
+
+    /// Another puppet, one of the folder's services by its name, reports here too: its PID.
+    pub async fn adopt(&mut self, name: &str) -> String {
+        let answer = self.command(json!({ "op": "adopt", "to": name })).await;
+        answer["pid"].as_str().unwrap_or_else(|| panic!("no puppet {name}: {answer}")).to_owned()
     }
 
     /// The messages that came and that nobody asked for yet.
@@ -129,5 +156,5 @@ impl Puppet {
 
 fn report_of(value: &Value) -> Report {
     let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    Report { topic: text("topic"), from: text("from"), data: value["data"].clone() }
+    Report { by: text("pid"), topic: text("topic"), from: text("from"), data: value["data"].clone() }
 }

@@ -50,6 +50,13 @@ impl Connection {
         }
     }
 
+    pub(super) async fn send_together(&mut self, frames: Vec<Frame>) -> Result<(), String> {
+        for frame in frames {
+            self.socket.feed(message(frame)).await.map_err(|error| error.to_string())?;
+        }
+        self.socket.flush().await.map_err(|error| error.to_string())
+    }
+
     pub(super) async fn next(&mut self) -> Result<Frame, String> {
         match self.socket.next().await {
             Some(Ok(message)) => Ok(frame(message)),
