@@ -3,6 +3,8 @@
 use crate::world::*;
 use kernel::limits::{MAILBOX_BYTES, MAILBOX_MESSAGES};
 use kernel::{Host, HostId, Refused};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A world of two shards with the host `app:small`, whose mailboxes take four messages or a thousand bytes.
 fn small() -> (World, HostId) {
@@ -271,4 +273,30 @@ fn a_message_sent_before_a_spawn_is_in_place_before_the_child_can_act() {
     world.turn(1);
     world.turn(2);
     assert_eq!(world.got(witness), [Got::Message(parent, "first".into()), Got::Message(child, "second".into())]);
+}
+
+#[test]
+fn no_shard_is_woken_for_a_message_before_all_that_was_sent_earlier_is_in_place() {
+    let mut world = World::new(4);
+    let sender = world.puppet(0);
+    let others: Vec<_> = (1..4).map(|shard| world.puppet(shard)).collect();
+    world.settle();
+    // Whoever is woken could answer to the outside at once, and the outside could act on any other shard.
+    let woken = Arc::<AtomicUsize>::default();
+    for shard in 1..4 {
+        let (node, woken) = (Arc::downgrade(&world.node), woken.clone());
+        let waker = move || {
+            let node = node.upgrade().expect("the node lives");
+            assert!((1..4).all(|other| node.has_signals(other)), "shard {shard} is ahead of others");
+            woken.fetch_add(1, Ordering::SeqCst);
+        };
+        world.node.set_waker(shard, Box::new(waker));
+    }
+    for &to in others.iter().rev() {
+        world.send(sender, to, "first");
+        world.send(sender, to, "second");
+    }
+    world.shards[0].flush();
+    // At most one wake for a batch.
+    assert_eq!(woken.load(Ordering::SeqCst), 3);
 }
