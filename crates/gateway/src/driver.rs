@@ -5,6 +5,9 @@
 //! Then tokio runs its tasks, which serve HTTP and reach the shard through [`Local::with`]. Nothing is borrowed across
 //! an await, and a shard without work sleeps until a timer, another shard, a task or a socket wakes it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::websocket::socket::Sockets;
 use kernel::{Shard, Time};
 use std::cell::RefCell;

@@ -1,7 +1,8 @@
 //! The relay: from a handler's answer to a connection that is a process.
 //!
-//! [`header`] reads what a handler asks for in `X-WS-Relay`.
+//! [`header`] reads what a handler asks for in `X-WS-Relay`, [`values`] makes terms of its JSON, and `upgrade` answers
+//! the handshake.
 
 pub mod header;
-pub mod values;
 pub(crate) mod upgrade;
+pub mod values;

@@ -147,9 +147,11 @@ pub async fn drain(local: &Local, servers: &[Rc<Server>], over: Duration) {
     let until = Instant::now() + over;
     for server in servers {
         server.stop_accepting();
+        let site = server.site();
+        // The last one to be closed needs time for its handshake.
+        let spread = site.timeouts.drain.min(over).mul_f64(0.7);
+        local.with(|shard, sockets| sockets.drain(shard.now(), site.host, spread));
     }
-    // The last one to be closed needs time for its handshake.
-    local.with(|shard, sockets| sockets.drain(shard.now(), over.mul_f64(0.7)));
     while Instant::now() < until {
         let open = servers.iter().map(|server| server.connections()).sum::<usize>();
         if open == 0 && local.with(|_, sockets| sockets.is_empty()) {

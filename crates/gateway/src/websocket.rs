@@ -1,8 +1,9 @@
-//! WebSocket, as RFC 6455 has it, without a socket.
+//! WebSocket, as RFC 6455 has it.
 //!
 //! Everything in this folder that decides is a function of bytes and headers: [`handshake`] says whether a
-//! request may become a connection, [`origin`] whether the page that asks for it may, and [`codec`] turns
-//! bytes into messages and messages into bytes. None of them reads, writes, waits or knows the time.
+//! request may become a connection, [`origin`] whether the page that asks for it may, [`codec`] turns bytes
+//! into messages and messages into bytes, and [`session`] is the connection as a process: mail and bytes in,
+//! messages and frames out. None of them reads, writes, waits or asks for the time. [`socket`] does.
 
 pub mod codec;
 pub mod handshake;

@@ -141,6 +141,7 @@ fn conclude(desk: &Rc<Desk>, passage: Passage, waited: Waited) -> Response<Body>
             return answer::plain(StatusCode::GATEWAY_TIMEOUT, "the handler took too long", id, headers);
         }
         Waited::Gone => {
+            tracing::error!(entry = %entry, request_id = %id, fault = "it could not begin", "the handler failed");
             count(Handshake::Faulty);
             return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, headers);
         }

@@ -293,6 +293,11 @@ impl Session {
         self.marked = false;
     }
 
+    /// The socket has not done all that it could: it is asked for again.
+    pub fn remind(&mut self) {
+        self.mark();
+    }
+
     /// Whether the socket took nothing when it was last offered something.
     pub fn is_blocked(&self) -> bool {
         self.blocked

@@ -48,7 +48,7 @@ pub struct Sockets {
     cork: Vec<u8>,
     /// When to look at a socket whose process has ended.
     closing: BinaryHeap<Reverse<(Time, u32, u32)>>,
-    drain: Option<Drain>,
+    drains: Vec<Drain>,
 }
 
 #[derive(Default)]
@@ -103,7 +103,7 @@ impl Sockets {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             cork: Vec::new(),
             closing: BinaryHeap::new(),
-            drain: None,
+            drains: Vec::new(),
         })
     }
 
@@ -195,8 +195,8 @@ impl Sockets {
                 continue;
             }
             if event.read {
-                more |= self.read(shard, token);
-            } else if event.broken {
+                more |= self.read(shard, token, event.ends);
+            } else if event.ends {
                 self.lose(shard, token);
             }
             if event.write {
@@ -250,45 +250,47 @@ impl Sockets {
                 self.closing.push(Reverse((due, token, generation)));
             }
         }
-        while let Some(drain) = &mut self.drain
-            && drain.next <= now
-        {
-            drain.next = drain.next.after(drain.every);
-            let Some((token, generation)) = drain.left.pop() else {
-                self.drain = None;
-                break;
-            };
-            if let Some(connection) = self.connection(token, generation) {
+        for index in 0..self.drains.len() {
+            while let Some(drain) = self.drains.get_mut(index).filter(|drain| drain.next <= now) {
+                let Some((token, generation)) = drain.left.pop() else { break };
+                drain.next = drain.next.after(drain.every);
+                let Some(connection) = self.connection(token, generation) else { continue };
                 let (pid, session) = (connection.pid, connection.session.clone());
                 shard.enter(pid, |cx| (session.borrow_mut().on_shutdown(cx), ()));
             }
         }
+        self.drains.retain(|drain| !drain.left.is_empty());
     }
 
     /// When [`Sockets::expire`] has something to do.
     pub fn next_due(&self) -> Option<Time> {
         let closing = self.closing.peek().map(|Reverse((due, ..))| *due);
-        let drain = self.drain.as_ref().map(|drain| drain.next);
-        closing.into_iter().chain(drain).min()
+        closing.into_iter().chain(self.drains.iter().map(|drain| drain.next)).min()
     }
 
-    /// Closes all sessions with 1012, one after the other over a time.
-    pub fn drain(&mut self, now: Time, over: Duration) {
+    /// Closes the sessions of a host with 1012, one after the other over a time. Those that begin later are closed
+    /// at once.
+    pub fn drain(&mut self, now: Time, host: HostId, over: Duration) {
         let live = |(token, slot): (usize, &Slot)| {
-            slot.connection.as_ref().filter(|connection| connection.since.is_none())?;
-            Some((token as u32, slot.generation))
+            let connection = slot.connection.as_ref()?;
+            (connection.since.is_none() && connection.pid.host() == host).then_some((token as u32, slot.generation))
         };
         let left: Vec<_> = self.slots.iter().enumerate().rev().filter_map(live).collect();
         let every = over / u32::try_from(left.len()).unwrap_or(u32::MAX).max(1);
         self.agenda.draining.set(true);
         // Not the first one at once: the other shards have to know, too, before targets end for want of clients.
         let next = now.after((every / 2).min(DRAIN_START));
-        self.drain = Some(Drain { left, every, next });
+        self.drains.push(Drain { left, every, next });
     }
 
     /// Connections, those that are closing included.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// The PIDs of all connections, those that are closing included.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.slots.iter().filter_map(|slot| slot.connection.as_ref().map(|connection| connection.pid))
     }
 
     /// Whether there is no connection.
@@ -300,15 +302,17 @@ impl Sockets {
         self.slots.get_mut(token as usize).filter(|slot| slot.generation == generation)?.connection.as_mut()
     }
 
-    /// Reads one socket. Whether it may have more.
-    fn read(&mut self, shard: &mut Shard, token: u32) -> bool {
+    /// Reads one socket; if it `ends`, a short read is not all. Whether it may have more.
+    fn read(&mut self, shard: &mut Shard, token: u32, ends: bool) -> bool {
         for _ in 0..READS {
             let Some(connection) = &self.slots[token as usize].connection else { return false };
             let Some(socket) = &connection.socket else { return false };
             let (limit, discards) = {
                 let session = connection.session.borrow();
                 match session.want() {
-                    Want::Pause | Want::Cut => return false,
+                    // If the pause ends before the socket is attended to, nothing else would tell what is left in it.
+                    Want::Pause => return true,
+                    Want::Cut => return false,
                     Want::Read | Want::Linger if !session.is_midway() => (SMALL_READ, false),
                     Want::Read | Want::Linger => (BUFFER, false),
                     Want::Finish => (BUFFER, true),
@@ -320,7 +324,7 @@ impl Sockets {
                     if !discards {
                         self.give(shard, token, bytes, None);
                     }
-                    if bytes < limit {
+                    if bytes < limit && !ends {
                         return false;
                     }
                 }
@@ -402,9 +406,13 @@ impl Sockets {
         }
         let session = session.borrow();
         let want = session.want();
-        let unfinished = !session.is_blocked() && session.has_output();
         let write = session.is_blocked();
+        let unfinished = !write && session.has_output();
         drop(session);
+        if unfinished {
+            // Others first; the next round goes on.
+            connection.session.borrow_mut().remind();
+        }
         if matches!(want, Want::Cut) {
             return self.close(token);
         }
@@ -419,7 +427,7 @@ impl Sockets {
         if connection.finished && connection.eof {
             return self.close(token);
         }
-        let interest = Interest { read: want != Want::Pause && !connection.eof, write: write || unfinished };
+        let interest = Interest { read: want != Want::Pause && !connection.eof, write };
         if interest != connection.interest {
             connection.interest = interest;
             if self.poller.change(socket, key(token, generation), interest).is_err() {

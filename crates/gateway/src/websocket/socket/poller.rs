@@ -1,7 +1,9 @@
 //! The shard's own epoll for upgraded sockets.
 //!
-//! tokio watches its one descriptor, so a connection costs tokio neither a task nor a registration. Level-triggered:
-//! a short read is known to be the last without asking again, and what a fairness cap left unread is reported again.
+//! tokio watches its one descriptor, so a connection costs tokio neither a task nor a registration. But tokio is told
+//! of *arrivals* only: what one look showed and nobody took is shown by the next look, and nothing wakes the shard for
+//! it. So whoever does not take everything has to look again before resting, and [`Ready::ends`] says when a short read
+//! was not all.
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -31,8 +33,8 @@ pub(crate) struct Ready {
     pub(crate) read: bool,
     /// There is room.
     pub(crate) write: bool,
-    /// It is broken.
-    pub(crate) broken: bool,
+    /// A FIN or an error stands behind what can be read.
+    pub(crate) ends: bool,
 }
 
 /// An epoll and its list of events.
@@ -43,7 +45,7 @@ pub(crate) struct Poller {
 
 impl Interest {
     fn flags(self) -> EventFlags {
-        let read = if self.read { EventFlags::IN } else { EventFlags::empty() };
+        let read = if self.read { EventFlags::IN | EventFlags::RDHUP } else { EventFlags::empty() };
         let write = if self.write { EventFlags::OUT } else { EventFlags::empty() };
         read | write
     }
@@ -79,7 +81,7 @@ impl Poller {
                 token: event.data.u64(),
                 read: flags.contains(EventFlags::IN),
                 write: flags.contains(EventFlags::OUT),
-                broken: flags.intersects(EventFlags::ERR | EventFlags::HUP),
+                ends: flags.intersects(EventFlags::ERR | EventFlags::HUP | EventFlags::RDHUP),
             }
         }));
         Ok(self.events.len() == EVENTS)
