@@ -169,6 +169,10 @@ impl<'a> Call<'a> {
 
 /// Pushes an error object for `error`.
 pub(crate) fn push_error(state: State, pod: &Pod, error: &Error) {
+    if !state.reserve(8) {
+        // One slot there is always.
+        return state.push_nil();
+    }
     state.push_ref(pod.refs.make_error);
     state.push_string(error.kind.name().as_bytes());
     state.push_string(error.message.as_bytes());

@@ -14,6 +14,9 @@ use std::fmt;
 /// Nesting beyond which a value has no JSON, in either direction.
 const DEPTH: usize = 100;
 
+/// Bytes beyond which a value has no JSON.
+const LONGEST: usize = 64 << 20;
+
 /// What becomes of strings that are not UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Binary {
@@ -57,8 +60,11 @@ fn number(out: &mut Vec<u8>, value: f64) -> Result<(), String> {
 
 /// The JSON of the value at `index`.
 pub(crate) fn encode(state: State, pod: &Pod, index: i32) -> Result<Vec<u8>, Error> {
-    let mut encoder = Encoder { state, pod, out: Vec::with_capacity(64), seen: Vec::new() };
-    match encoder.value(state.absolute(index)) {
+    let mut encoder = Encoder { state, pod, out: Vec::with_capacity(64), values: 0, seen: Vec::new() };
+    let top = state.top();
+    let result = encoder.value(state.absolute(index));
+    state.set_top(top);
+    match result {
         Ok(()) => Ok(encoder.out),
         Err(text) => Err(invalid(crate::value::explain(&text))),
     }
@@ -68,6 +74,8 @@ struct Encoder<'a> {
     state: State,
     pod: &'a Pod,
     out: Vec<u8>,
+    /// Values so far.
+    values: u32,
     /// The tables that the value at hand is in.
     seen: Vec<*const std::ffi::c_void>,
 }
@@ -75,6 +83,13 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn value(&mut self, index: i32) -> Result<(), String> {
         let state = self.state;
+        self.values = self.values.wrapping_add(1);
+        if self.out.len() > LONGEST {
+            return Err(format!("its JSON is longer than {LONGEST} bytes"));
+        }
+        if self.values % 256 == 0 && self.pod.is_overdue() {
+            return Err("it takes too long".to_owned());
+        }
         match state.kind(index) {
             ffi::LUA_TNIL => self.out.extend_from_slice(b"null"),
             ffi::LUA_TBOOLEAN => self.out.extend_from_slice(if state.boolean(index) { b"true" } else { b"false" }),
@@ -218,6 +233,9 @@ impl Heap<'_> {
         if self.depth >= DEPTH || !self.state.reserve(4) {
             return Err(E::custom(format!("nested deeper than {DEPTH} values")));
         }
+        if self.pod.is_overdue() {
+            return Err(E::custom("it takes too long"));
+        }
         Ok(Heap { depth: self.depth + 1, ..self })
     }
 }
@@ -266,6 +284,9 @@ impl<'de> Visitor<'de> for Heap<'_> {
         while seq.next_element_seed(inner)?.is_some() {
             position += 1;
             self.state.raw_set_index(-2, position);
+            if position % 256 == 0 && self.pod.is_overdue() {
+                return Err(serde::de::Error::custom("it takes too long"));
+            }
         }
         Ok(())
     }

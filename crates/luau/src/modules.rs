@@ -5,6 +5,7 @@
 mod channel;
 mod coroutine;
 mod json;
+mod limits;
 mod logger;
 mod math;
 mod process;
@@ -55,10 +56,12 @@ const MODULES: [Part; 3] = [
 ];
 
 /// Luau's own libraries that a program may use. Absent: `integer`, and everything that touches a file.
-const LIBRARIES: [(&CStr, unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int); 10] = [
+const LIBRARIES: [(&CStr, unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int); 11] = [
     (c"", ffi::luaopen_base),
     (c"coroutine", ffi::luaopen_coroutine),
     (c"table", ffi::luaopen_table),
+    // Clocks and dates only: Luau's `os` has nothing else.
+    (c"os", ffi::luaopen_os),
     (c"string", ffi::luaopen_string),
     (c"math", ffi::luaopen_math),
     (c"utf8", ffi::luaopen_utf8),
@@ -88,6 +91,9 @@ pub(crate) fn install(main: State, extra: &[NativeModule]) -> Result<Prelude, St
     let mut names = Vec::new();
     main.push_table(0, 16);
     let shared = main.top();
+    run(main, shared, c"limits", &[], include_str!("modules/limits.luau"), &mut names)?;
+    limits::install(main);
+    main.pop(1);
     for part in &GLOBALS {
         run(main, shared, part.name, part.functions, part.source, &mut names)?;
         set_global(main, part.name);

@@ -34,13 +34,19 @@ pub(crate) struct Program {
     /// What only programs with more than one coroutine, channel or timer have.
     pub(crate) more: Option<Box<More>>,
     pub(crate) extension: Option<Box<dyn Extension>>,
+    /// Processes that it has spawned.
+    pub(crate) spawned: u32,
     heap: Heap,
+    /// Its last slice was cut short: the task goes on first.
+    preempted: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct More {
     pub(crate) tasks: Tasks,
     pub(crate) lanes: Lanes,
+    /// Timers that have fired, whose ticks are not in their channels yet.
+    pub(crate) ticks: Vec<u64>,
     /// The results of `require`, as a registry reference to a table; 0 for none yet.
     pub(crate) loaded: c_int,
     /// State of `math.random`.
@@ -61,10 +67,12 @@ enum Phase {
 struct Heap {
     /// Bytes that its slices took since they were last measured: an upper bound of what it holds.
     taken: usize,
-    /// Its own memory category and what it held before it had one; small programs share one.
+    /// Its memory category and what it may have held before it had one; small programs share one.
     category: Option<(i32, usize)>,
     /// It looked too large: the collector's cycle after which it is measured.
     measuring: Option<u64>,
+    /// Times in a row that it looked too large in a category that it shares with others.
+    strikes: u8,
 }
 
 impl Program {
@@ -91,7 +99,9 @@ impl Program {
             channels: 0,
             more: None,
             extension,
+            spawned: 0,
             heap: Heap::default(),
+            preempted: false,
         }
     }
 

@@ -126,9 +126,10 @@ impl State {
     pub(crate) fn describe(self, index: i32) -> String {
         match self.kind(index) {
             ffi::LUA_TSTRING => {
-                let text = String::from_utf8_lossy(self.string(index));
-                let cut: String = text.chars().take(60).collect();
-                if cut.len() < text.len() { format!("{cut}…") } else { cut }
+                let text = self.string(index);
+                let start = String::from_utf8_lossy(&text[..text.len().min(300)]);
+                let cut: String = start.chars().take(60).collect();
+                if cut.len() < start.len() || text.len() > 300 { format!("{cut}…") } else { cut }
             }
             ffi::LUA_TNUMBER => self.number(index).to_string(),
             ffi::LUA_TBOOLEAN => self.boolean(index).to_string(),

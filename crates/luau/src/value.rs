@@ -11,7 +11,7 @@ use mlua_sys as ffi;
 
 /// Writes the value at `index` into a term. The error says what cannot be copied and where it stands.
 pub(crate) fn to_term(state: State, pod: &Pod, index: i32, most: u64) -> Result<Term, String> {
-    let mut encoder = Encoder { state, pod, most, writer: Writer::default(), seen: Vec::new() };
+    let mut encoder = Encoder { state, pod, most, values: 0, writer: Writer::default(), seen: Vec::new() };
     encoder.value(state.absolute(index))?;
     Ok(encoder.writer.finish())
 }
@@ -22,7 +22,7 @@ pub(crate) fn arguments(state: State, pod: &Pod, first: i32, count: i32, most: u
         0 => Ok(None),
         1 => to_term(state, pod, first, most).map(Some),
         _ => {
-            let mut encoder = Encoder { state, pod, most, writer: Writer::default(), seen: Vec::new() };
+            let mut encoder = Encoder { state, pod, most, values: 0, writer: Writer::default(), seen: Vec::new() };
             let Some(table) = encoder.writer.table(false) else { return Ok(None) };
             for index in first..first + count {
                 encoder.value(index)?;
@@ -38,6 +38,8 @@ struct Encoder<'a> {
     pod: &'a Pod,
     /// Bytes that the term may take.
     most: u64,
+    /// Values so far.
+    values: u32,
     writer: Writer,
     /// The tables that the value at hand is in.
     seen: Vec<*const std::ffi::c_void>,
@@ -46,6 +48,10 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn value(&mut self, index: i32) -> Result<(), String> {
         let state = self.state;
+        self.values = self.values.wrapping_add(1);
+        if self.values % 256 == 0 && self.pod.is_overdue() {
+            return Err("it takes too long".to_owned());
+        }
         match state.kind(index) {
             ffi::LUA_TNIL => self.writer.nil(),
             ffi::LUA_TBOOLEAN => self.writer.bool(state.boolean(index)),
@@ -78,6 +84,7 @@ impl Encoder<'_> {
             return Err("too deep to be sent".to_owned());
         }
         let object = self.pod.is_object(state, index);
+        self.room(0)?;
         let Some(open) = self.writer.table(object) else {
             return Err(format!("nested deeper than {TERM_DEPTH} tables"));
         };
@@ -146,7 +153,12 @@ fn is_position(state: State, key: i32, length: i32) -> bool {
 
 /// Pushes the value of a term. False when the stack cannot take it.
 pub(crate) fn push_term(state: State, pod: &Pod, term: &Term) -> bool {
-    push_next(state, pod, &mut term.reader())
+    let top = state.top();
+    let pushed = push_next(state, pod, &mut term.reader());
+    if !pushed {
+        state.set_top(top);
+    }
+    pushed
 }
 
 fn push_next(state: State, pod: &Pod, reader: &mut Reader<'_>) -> bool {

@@ -8,7 +8,7 @@ pub(super) const FUNCTIONS: &[(&str, Native)] =
 
 /// Says that the call cannot wait where it stands.
 pub(super) fn must_be_able_to_wait(call: &Call<'_>, what: &str) -> Result<(), Raise> {
-    if call.state.is_yieldable() {
+    if call.pod.can_suspend(call.state) {
         return Ok(());
     }
     Err(Raise(format!("{what}: cannot wait inside a metamethod, a sort comparator or a gsub callback")))
@@ -23,8 +23,21 @@ fn task(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-/// `park()`: suspends the running task until it is woken.
+/// `park(waiter)`: suspends the running task until it is woken; not at all if that has happened since the waiter was
+/// set up, for the task may have been preempted in between.
 fn park(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let state = call.state;
+    let done = call.type_name(1) == "table" && {
+        state.get_field(1, c"done");
+        state.boolean(-1)
+    };
+    let program = call.program();
+    let id = program.current();
+    let skip = program.task(id).is_some_and(|task| std::mem::take(&mut task.skip));
+    if done || skip {
+        return Ok(0);
+    }
+    must_be_able_to_wait(call, "waiting")?;
     call.program().wait(Wait::Park);
     Ok(WAIT)
 }
@@ -66,7 +79,13 @@ fn watch(call: &mut Call<'_>) -> Result<usize, Raise> {
     let id = program.current();
     // The turn that the coming `park` will begin.
     let turn = program.task(id).map_or(0, |task| task.turn.wrapping_add(1));
-    let waiters = &mut program.more().lanes.get(lane).waiters;
-    waiters.push_back((id, turn));
+    let lane = program.more().lanes.get(lane);
+    lane.waiters.push_back((id, turn));
+    // Something came after the task had looked.
+    if !lane.items.is_empty() || lane.closed {
+        if let Some(task) = program.task(id) {
+            task.skip = true;
+        }
+    }
     Ok(0)
 }

@@ -12,12 +12,12 @@ fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {
     let state = call.state;
     let count = call.count() as i32;
     let thread = state.push_thread();
-    let anchor = state.keep(-1);
-    state.pop(1);
     if !thread.reserve(count + 1) {
-        state.release(anchor);
         return Err(Raise("coroutine.spawn(fn, ...): too many arguments".to_owned()));
     }
+    // What may fail for want of memory comes before the thread is kept for good.
+    let anchor = state.keep(-1);
+    state.pop(1);
     state.move_to(thread, count);
     call.program().more().tasks.add(thread, anchor, count - 1);
     Ok(0)

@@ -16,7 +16,7 @@ fn log(call: &mut Call<'_>) -> Result<usize, Raise> {
             call.type_name(2)
         )));
     };
-    let message = cut(String::from_utf8_lossy(message).into_owned());
+    let message = cut(String::from_utf8_lossy(&message[..message.len().min(LONGEST + 4)]).into_owned());
     let fields = match call.type_name(3) {
         "nil" | "nothing" => String::new(),
         // Fields that have no JSON are shown as what is wrong with them: a log line is never lost for it.

@@ -12,6 +12,9 @@ use kernel::limits::LABEL_BYTES;
 use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Spawn, SpawnBody, Topic};
 use units::nearest;
 
+/// Processes that one slice spawns before it is preempted.
+const SPAWNS_PER_SLICE: u32 = 64;
+
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("receive_inbox", receive_inbox),
     ("channels", channels),
@@ -311,7 +314,7 @@ fn terminate(call: &mut Call<'_>) -> Result<usize, Raise> {
         Ok(()) if itself => {
             // Nothing of it runs any more, wherever it stands.
             call.pod.condemned.set(Some(Condemned::Ended));
-            if call.state.is_yieldable() {
+            if call.pod.can_suspend(call.state) {
                 return Ok(WAIT);
             }
             call.pod.arm();
@@ -398,6 +401,12 @@ fn spawn(call: &mut Call<'_>, name: &str, monitored: bool, linked: bool) -> Resu
     let body = SpawnBody::Seed(Box::new(Seed { entry, args, extension: None }));
     match call.cx().spawn(Spawn { host, body, monitored, linked }) {
         Ok(pid) => {
+            // Whoever spawns much at once gives way to what it spawned: a bomb cannot outrun the scheduler.
+            let program = call.program();
+            program.spawned += 1;
+            if program.spawned % SPAWNS_PER_SLICE == 0 {
+                call.pod.arm();
+            }
             let (_, cx) = call.both();
             call.pod.push_pid(call.state, pid, cx.hosts());
             Ok(1)

@@ -19,6 +19,8 @@ use std::rc::Rc;
 const MAIL: usize = 64;
 /// A program that has taken so much is counted on its own.
 const LARGE: usize = 1 << 20;
+/// Times that a program may look too large in a category that it shares before it is taken to be.
+const STRIKES: u8 = 3;
 /// Timer tokens with this bit belong to a sleeping task: its number and turn are below.
 pub(crate) const SLEEP: u64 = 1 << 63;
 
@@ -62,7 +64,7 @@ pub(super) fn run(program: &mut Program, cx: &mut Cx<'_>) -> Next {
     let kernel: *mut Cx<'static> = std::ptr::from_mut(cx).cast();
     let running = Running { program: this, cx: kernel };
     pod.running.set(&running);
-    pod.begin_slice();
+    pod.begin_slice(program.heap.category.map(|(category, _)| category));
     pod.memory.begin(limit);
     timer.watched.begin(pod.callbacks());
     let ran = catch_unwind(AssertUnwindSafe(|| Slice { program: this, cx: kernel, pod: &pod, limit }.run()));
@@ -116,14 +118,26 @@ impl Slice<'_> {
             }
         }
         loop {
-            self.take_mail();
+            // Tasks take turns only where they wait: one that was preempted goes on before anything else happens.
+            if !std::mem::take(&mut self.program().preempted) {
+                self.take_mail();
+                self.program().fire(self.cx());
+                // Ticks go into channels that the program can bend, so even they may run for too long.
+                if self.pod.condemned.get() == Some(Condemned::Stuck) {
+                    return Next::End(self.stuck(self.program().main.thread));
+                }
+                if self.pod.is_armed() {
+                    let more = self.program().is_ready() || self.cx().has_mail();
+                    return if more { Next::Preempted } else { Next::Wait };
+                }
+            }
             let Some(id) = self.next_ready() else {
                 if self.cx().has_mail() {
                     continue;
                 }
                 return Next::Wait;
             };
-            match self.resume(id) {
+            match self.resume_through(id) {
                 Came::Waits => {}
                 Came::Preempted => return Next::Preempted,
                 Came::Ends(exit) => return Next::End(exit),
@@ -131,11 +145,7 @@ impl Slice<'_> {
                     let main = self.pod.main();
                     self.program().more().tasks.remove(id, main);
                 }
-                Came::Done => {
-                    if let Some(next) = self.main_returned() {
-                        return next;
-                    }
-                }
+                Came::Done => return self.ended(),
             }
             if self.cx().is_doomed() {
                 return Next::Wait;
@@ -156,6 +166,19 @@ impl Slice<'_> {
             _ => {}
         }
         matches!(program.main.wait, Wait::Ready { .. }).then_some(0)
+    }
+
+    /// Resumes a task; after the chunk the function that it exposes, at once: nothing else may run while the main
+    /// thread holds a function that has not begun, for a coroutine could be made of it.
+    fn resume_through(&self, id: TaskId) -> Came {
+        match self.resume(id) {
+            Came::Done if id == 0 => match self.begin_function() {
+                Some(Ok(())) => self.resume(id),
+                Some(Err(exit)) => Came::Ends(exit),
+                None => Came::Done,
+            },
+            came => came,
+        }
     }
 
     /// Resumes a task: its innermost coroutine first, then those around it.
@@ -192,6 +215,10 @@ impl Slice<'_> {
                     values = 0;
                 }
                 Resumed::Finished => {
+                    if id != 0 {
+                        // Nobody gets what it returned, and it is dead for those who have its thread.
+                        top.set_top(0);
+                    }
                     if let Some(task) = self.program().task(id) {
                         task.wait = Wait::Done;
                     }
@@ -211,10 +238,7 @@ impl Slice<'_> {
         match self.pod.condemned.get() {
             Some(Condemned::Stuck) => {
                 let thread = self.program().task(id).map_or(self.pod.main(), |task| task.innermost());
-                return Came::Ends(Exit::failed(failure::new(
-                    "ran for more than 10 ms where it cannot be suspended",
-                    thread,
-                )));
+                return Came::Ends(self.stuck(thread));
             }
             Some(Condemned::Ended) => return Came::Waits,
             None => {}
@@ -223,38 +247,45 @@ impl Slice<'_> {
         let Some(task) = program.task(id) else { return Came::Waits };
         if task.wait == Wait::Running {
             task.wait = Wait::Ready { values: 0 };
-            program.enqueue(id);
+            program.preempted = true;
+            if let Some(more) = &mut program.more {
+                more.tasks.ready.push_front(id);
+            }
             return Came::Preempted;
         }
         Came::Waits
     }
 
+    fn stuck(&self, thread: State) -> Exit {
+        Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread))
+    }
+
     fn failed(&self, thread: State) -> Exit {
         if self.pod.condemned.get() == Some(Condemned::Stuck) {
-            return Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread));
+            return self.stuck(thread);
         }
         Exit::failed(failure::of_stack(thread, self.pod, thread.trace()))
     }
 
-    /// The main task is done with its chunk or its function.
-    fn main_returned(&self) -> Option<Next> {
+    /// The main task is done: with its chunk, then its function is put in its place; or with that (`None`).
+    fn begin_function(&self) -> Option<Result<(), Exit>> {
         let program = self.program();
         let thread = program.main.thread;
-        let Phase::Chunk(args) = &mut program.phase else { return Some(self.ended()) };
+        let Phase::Chunk(args) = &mut program.phase else { return None };
         let args = std::mem::take(args);
         let entry = self.pod.registry.get(program.entry);
+        let failed = |text: String| Some(Err(Exit::failed(kernel::Error::new(Kind::Invalid, text))));
         if let Err(text) = expose(thread, entry.method.as_deref(), entry.role) {
-            return Some(program.fail(Kind::Invalid, format!("{}: {text}", entry.id)));
+            return failed(format!("{}: {text}", entry.id));
         }
         program.phase = Phase::Function;
         for term in &args {
             if !value::push_term(thread, self.pod, term) {
-                return Some(program.fail(Kind::Invalid, "too many arguments"));
+                return failed("too many arguments".to_owned());
             }
         }
         program.main.wait = Wait::Ready { values: args.len() as i32 };
-        program.enqueue(0);
-        None
+        Some(Ok(()))
     }
 
     /// The program's function has returned: `return value`, or `return nil, err` for a failure.
@@ -330,6 +361,11 @@ impl Program {
         self.more.as_ref().map_or(0, |more| more.tasks.current)
     }
 
+    fn is_ready(&self) -> bool {
+        matches!(self.main.wait, Wait::Ready { .. })
+            || self.more.as_ref().is_some_and(|more| !more.tasks.ready.is_empty())
+    }
+
     fn enqueue(&mut self, id: TaskId) {
         if let Some(more) = &mut self.more {
             more.tasks.ready.push_back(id);
@@ -382,8 +418,13 @@ impl Program {
                 (lane, Item::Message(message, claim))
             }
             Mail::Event(event) => (EVENTS, Item::Event(event)),
+            Mail::Timer(token) if token & SLEEP != 0 => {
+                self.slept(token);
+                return None;
+            }
             Mail::Timer(token) => {
-                self.timer_fired(token, cx);
+                // Not now: the running task may stand in the middle of an operation on the timer's channel.
+                self.more().ticks.push(token);
                 return None;
             }
             Mail::Room(_) | Mail::Receipts => return None,
@@ -426,9 +467,13 @@ impl Program {
             return Some(0);
         }
         while let Some((id, turn)) = self.more.as_mut()?.lanes.get(lane).waiters.pop_front() {
-            let waits = |task: &mut Task| task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park);
-            if self.task(id).is_some_and(waits) {
+            let Some(task) = self.task(id) else { continue };
+            if task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park) {
                 return Some(id);
+            }
+            if task.turn.wrapping_add(1) == turn {
+                // It was preempted between its look at the lane and its wait: the wait is not to begin.
+                task.skip = true;
             }
         }
         None
@@ -449,14 +494,22 @@ impl Program {
         }
     }
 
-    fn timer_fired(&mut self, token: u64, cx: &mut Cx<'_>) {
-        if token & SLEEP != 0 {
-            let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
-            if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
-                self.wake(id, 0);
-            }
-            return;
+    fn slept(&mut self, token: u64) {
+        let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
+        if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
+            self.wake(id, 0);
         }
+    }
+
+    /// Puts the ticks of timers that have fired into their channels.
+    fn fire(&mut self, cx: &mut Cx<'_>) {
+        let Some(more) = &mut self.more else { return };
+        for token in std::mem::take(&mut more.ticks) {
+            self.timer_fired(token, cx);
+        }
+    }
+
+    fn timer_fired(&mut self, token: u64, cx: &mut Cx<'_>) {
         let wall = self.timer.wall(cx.now());
         let Some(timer) = self.more().lanes.timer(token) else { return };
         let channel = timer.channel;
@@ -470,9 +523,8 @@ impl Program {
         main.push_ref(self.pod.refs.tick);
         main.push_ref(channel);
         main.push_number(wall);
-        if !main.call(2, 0) {
-            main.pop(1);
-        }
+        let limit = cx.hosts()[self.pid.host()].memory_limit;
+        self.pod.call_on_main(2, isize::try_from(limit).unwrap_or(isize::MAX));
         match again {
             Some(due) => {
                 // Its old timer has just gone, so there is room for this one.
@@ -494,13 +546,7 @@ impl Program {
     fn account(&mut self, next: Next, taken: usize, limit: usize) -> Next {
         self.heap.taken = self.heap.taken.saturating_add(taken);
         if self.heap.taken > LARGE.min(limit / 4) && self.heap.category.is_none() {
-            if let Some(category) = self.pod.take_category() {
-                self.heap.category = Some((category, self.heap.taken));
-                self.main.thread.set_category(category);
-                if let Some(thread) = self.main.broken.first() {
-                    thread.set_category(category);
-                }
-            }
+            self.heap.category = Some((self.pod.take_category(), self.heap.taken));
         }
         if self.heap.taken <= limit || matches!(next, Next::End(_)) {
             return next;
@@ -521,12 +567,24 @@ impl Program {
         }
         self.heap.measuring = None;
         let limit = cx.hosts()[self.pid.host()].memory_limit as usize;
-        let held = match self.heap.category {
-            Some((category, before)) => self.pod.main().bytes_of(category) + before.min(LARGE),
-            None => self.heap.taken,
-        };
-        self.heap.taken = held;
-        (held > limit).then(|| self.too_large(held, limit))
+        let Some((category, before)) = self.heap.category else { return None };
+        let (bytes, own) = self.pod.measure(category);
+        let held = bytes + before.min(LARGE);
+        if held <= limit {
+            self.heap.strikes = 0;
+            self.heap.taken = if own { held } else { held.min(limit / 2) };
+            return None;
+        }
+        if own || self.heap.strikes >= STRIKES {
+            return Some(self.too_large(held, limit));
+        }
+        // It may be another process that shares the category. In a different one that shows.
+        self.heap.strikes += 1;
+        self.heap.taken = 0;
+        let other = self.pod.take_category();
+        self.pod.give_back_category(category);
+        self.heap.category = Some((other, before));
+        None
     }
 
     fn too_large(&self, held: usize, limit: usize) -> Next {

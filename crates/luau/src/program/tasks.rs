@@ -17,6 +17,8 @@ pub(crate) struct Task {
     pub(crate) wait: Wait,
     /// Grows with each wait, so that what was set up for an earlier one is recognised.
     pub(crate) turn: u32,
+    /// What its next wait would wait for has happened already.
+    pub(crate) skip: bool,
     /// Keeps the thread alive, for all but the main one.
     anchor: c_int,
 }
@@ -40,7 +42,7 @@ pub(crate) enum Wait {
 
 impl Task {
     pub(crate) fn new(thread: State) -> Task {
-        Task { thread, broken: SmallVec::new(), wait: Wait::Ready { values: 0 }, turn: 0, anchor: 0 }
+        Task { thread, broken: SmallVec::new(), wait: Wait::Ready { values: 0 }, turn: 0, skip: false, anchor: 0 }
     }
 
     /// The thread that runs, or ran when the task was suspended.

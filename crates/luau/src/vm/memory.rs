@@ -52,6 +52,11 @@ impl Memory {
         usize::try_from(self.slice.replace(0)).unwrap_or(0)
     }
 
+    /// While the result lives nothing is refused: for work that an error must not interrupt half-way.
+    pub(crate) fn lift(&self) -> Lifted<'_> {
+        Lifted { memory: self, limit: self.slice_limit.replace(isize::MAX) }
+    }
+
     fn grow(&self, by: isize) -> bool {
         let slice = self.slice.get().saturating_add(by);
         if by > 0 && slice > self.slice_alarm.get() {
@@ -67,6 +72,18 @@ impl Memory {
         self.slice.set(slice);
         self.used.set(self.used.get().wrapping_add_signed(by));
         true
+    }
+}
+
+/// See [`Memory::lift`].
+pub(crate) struct Lifted<'a> {
+    memory: &'a Memory,
+    limit: isize,
+}
+
+impl Drop for Lifted<'_> {
+    fn drop(&mut self) {
+        self.memory.slice_limit.set(self.limit);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::collector::Collector;
 use super::memory::{Memory, allocate};
+use super::watchdog::{computed, settle, ticks};
 use crate::call::Running;
 use crate::modules;
 use crate::registry::{EntryIndex, Registry};
@@ -19,12 +20,14 @@ use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Processes of one pod.
 pub(crate) const PROCESSES: u32 = 16_384;
-/// Interrupts (one a millisecond) that a slice survives where it cannot be suspended.
-const STUCK: u32 = 10;
-/// The memory categories: 0 the VM's own, 1 all small processes, the rest one each for large ones.
+/// Nanoseconds that a slice may compute where it cannot be suspended, once the watchdog has noticed it.
+const STUCK: u64 = 9_000_000;
+/// The memory categories: 0 the VM's own, 1 all small processes, the rest one each for large ones (shared
+/// when there are more large processes than categories).
 const SHARED_CATEGORY: i32 = 1;
 const CATEGORIES: i32 = 256;
 /// PIDs whose text the pod remembers as a Luau string.
@@ -73,15 +76,22 @@ pub(crate) struct Pod {
     pub(crate) running: Cell<*const Running>,
     /// Coroutines that the last break went through, innermost first.
     pub(crate) broken: RefCell<Vec<State>>,
-    pub(crate) preempted: Cell<bool>,
-    stuck: Cell<u32>,
+    /// The threads that run, outermost first: each but the first was resumed by the one before it.
+    resumed: RefCell<Vec<State>>,
+    /// The memory category of the process that runs.
+    category: Cell<i32>,
+    /// When the slice was first found where it cannot be suspended (see [`computed`]); 0 if it was not.
+    stuck: Cell<u64>,
+    /// The watchdog's tick at which that was last looked into.
+    looked: Cell<u64>,
     pub(crate) condemned: Cell<Option<Condemned>>,
     pub(crate) living: Cell<u32>,
     /// The VM may be inconsistent: everything in it has to end.
     pub(crate) poisoned: Cell<bool>,
     /// The last string that was sent as a frame: its place, reference and shared bytes.
     pub(crate) last_frame: RefCell<Option<LastFrame>>,
-    categories: RefCell<Vec<bool>>,
+    /// How many processes use each memory category.
+    categories: RefCell<Vec<u32>>,
     /// Names of native functions, which Luau does not copy.
     _names: Vec<CString>,
 }
@@ -118,13 +128,15 @@ impl Pod {
             collector,
             running: Cell::new(std::ptr::null()),
             broken: RefCell::default(),
-            preempted: Cell::new(false),
+            resumed: RefCell::default(),
+            category: Cell::new(SHARED_CATEGORY),
             stuck: Cell::new(0),
+            looked: Cell::new(0),
             condemned: Cell::new(None),
             living: Cell::new(0),
             poisoned: Cell::new(false),
             last_frame: RefCell::new(None),
-            categories: RefCell::new(vec![false; CATEGORIES as usize]),
+            categories: RefCell::new(vec![0; CATEGORIES as usize]),
             _names: Vec::new(),
         });
         // SAFETY: the pod stays where its `Rc` is; the callbacks live as long as the VM.
@@ -132,6 +144,8 @@ impl Pod {
             let callbacks = pod.callbacks.as_ptr();
             (*callbacks).userdata = (&raw const *pod).cast_mut().cast();
             (*callbacks).debuginterrupt = Some(broke_through);
+            (*callbacks).preresume = Some(begins);
+            (*callbacks).postresume = Some(ends);
         }
         let prelude = modules::install(main, extra)?;
         main.push_table(PID_CACHE as i32, 0);
@@ -211,6 +225,8 @@ impl Pod {
     fn load_chunk(&self, index: EntryIndex) -> Result<c_int, String> {
         let entry = self.registry.get(index);
         let main = self.main;
+        // The chunk is the pod's, and the stack of the main thread is not to be left by an error.
+        let _lifted = self.memory.lift();
         // SAFETY: the bytecode comes from the compiler of the same Luau; the name and the code outlive the call.
         let status = unsafe {
             ffi::luau_load(main.raw(), entry.chunk.as_ptr(), entry.bytecode.as_ptr().cast(), entry.bytecode.len(), 0)
@@ -257,25 +273,80 @@ impl Pod {
         state.set_metatable(-2);
     }
 
-    /// A memory category for one large process, if one is free.
-    pub(crate) fn take_category(&self) -> Option<i32> {
-        let mut categories = self.categories.borrow_mut();
-        // One that was given back is free again when the collector has freed what it counted.
-        let free = (SHARED_CATEGORY + 1..CATEGORIES)
-            .find(|&category| !categories[category as usize] && self.main.bytes_of(category) < 4096)?;
-        categories[free as usize] = true;
-        Some(free)
+    /// A memory category for a large process: one of its own, or, when all have one, that which holds the least.
+    pub(crate) fn take_category(&self) -> i32 {
+        let mut users = self.categories.borrow_mut();
+        let costs = |&category: &i32| (users[category as usize], self.main.bytes_of(category));
+        let best = (SHARED_CATEGORY + 1..CATEGORIES).min_by_key(costs).unwrap_or(SHARED_CATEGORY);
+        users[best as usize] += 1;
+        best
     }
 
     pub(crate) fn give_back_category(&self, category: i32) {
-        self.categories.borrow_mut()[category as usize] = false;
+        self.categories.borrow_mut()[category as usize] -= 1;
     }
 
-    /// Before a slice: nothing is known of it.
-    pub(crate) fn begin_slice(&self) {
+    /// What a category holds, and whether it is one process's own.
+    pub(crate) fn measure(&self, category: i32) -> (usize, bool) {
+        (self.main.bytes_of(category), self.categories.borrow()[category as usize] == 1)
+    }
+
+    /// Before a slice of a process that has the given memory category: nothing is known of it.
+    pub(crate) fn begin_slice(&self, category: Option<i32>) {
         self.stuck.set(0);
-        self.preempted.set(false);
         self.condemned.set(None);
+        self.resumed.borrow_mut().clear();
+        self.category.set(category.unwrap_or(SHARED_CATEGORY));
+    }
+
+    /// Whether the running thread and all that wait for it can be suspended.
+    pub(crate) fn can_suspend(&self, state: State) -> bool {
+        state.is_yieldable() && self.resumed.borrow().iter().all(|thread| thread.is_yieldable())
+    }
+
+    /// Calls the function under `arguments` values on the main thread, protected and within the process's limit,
+    /// without results. Metamethods of the program may run in it, so nothing in there can be suspended.
+    pub(crate) fn call_on_main(&self, arguments: i32, limit: isize) {
+        let main = self.main;
+        main.set_category(self.category.get());
+        self.resumed.borrow_mut().push(main);
+        let before = self.memory.slice_limit.replace(limit);
+        if !main.call(arguments, 0) {
+            main.pop(1);
+        }
+        self.memory.slice_limit.set(before);
+        self.resumed.borrow_mut().pop();
+        main.set_category(SHARED_CATEGORY);
+    }
+
+    /// Whether somebody wants the slice to end.
+    pub(crate) fn is_armed(&self) -> bool {
+        // SAFETY: the callbacks live as long as the VM; the watchdog writes the field as one word.
+        unsafe {
+            let slot = std::ptr::addr_of_mut!((*self.callbacks.as_ptr()).interrupt).cast::<*mut ()>();
+            !AtomicPtr::from_ptr(slot).load(Ordering::Relaxed).is_null()
+        }
+    }
+
+    /// For loops in native functions: whether the slice has run for too long to go on. The program is ended then.
+    pub(crate) fn is_overdue(&self) -> bool {
+        if !self.is_armed() {
+            return false;
+        }
+        // Loops ask at every turn; the time is only worth to be asked for once a millisecond.
+        let tick = ticks();
+        if self.stuck.get() != 0 && self.looked.replace(tick) == tick {
+            return self.condemned.get().is_some();
+        }
+        let now = computed();
+        match self.stuck.get() {
+            0 => self.stuck.set(now),
+            since if now.saturating_sub(since) > STUCK => {
+                self.condemned.set(self.condemned.get().or(Some(Condemned::Stuck)));
+            }
+            _ => {}
+        }
+        self.condemned.get().is_some()
     }
 
     /// Interrupts the running slice at its next safe point.
@@ -292,6 +363,7 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
+        settle();
         // SAFETY: nothing of the VM is used after this; its allocator is dropped later, as a field.
         unsafe { ffi::lua_close(self.main.raw()) };
     }
@@ -328,18 +400,14 @@ pub(crate) unsafe extern "C-unwind" fn interrupt(l: *mut ffi::lua_State, gc: c_i
         let state = State::new(l);
         (state, Pod::of(state))
     };
-    pod.disarm();
-    if state.is_yieldable() {
-        pod.preempted.set(true);
+    if pod.can_suspend(state) {
+        pod.disarm();
         state.break_out();
         return;
     }
-    // Inside a comparator, a metamethod or a pattern: it cannot be suspended, only ended, and then it stays armed, so
-    // that no `pcall` outlives it.
-    pod.stuck.set(pod.stuck.get() + 1);
-    if pod.stuck.get() >= STUCK || pod.condemned.get().is_some() {
-        pod.condemned.set(pod.condemned.get().or(Some(Condemned::Stuck)));
-        pod.arm();
+    // Inside a comparator, a metamethod or a pattern: it cannot be suspended, only ended. It stays armed: it is
+    // suspended where that is possible again, and no `pcall` outlives its end.
+    if pod.is_overdue() {
         raise(l, c"ran for more than 10 ms where it cannot be suspended (a comparator, metamethod or pattern)");
     }
 }
@@ -347,6 +415,7 @@ pub(crate) unsafe extern "C-unwind" fn interrupt(l: *mut ffi::lua_State, gc: c_i
 fn raise(l: *mut ffi::lua_State, message: &CStr) -> ! {
     // SAFETY: called by the VM inside a protected call; no Rust value with a destructor is alive.
     unsafe {
+        ffi::lua_rawcheckstack(l, 1);
         ffi::lua_pushlstring_(l, message.as_ptr(), message.to_bytes().len());
         ffi::lua_error(l)
     }
@@ -359,4 +428,20 @@ unsafe extern "C-unwind" fn broke_through(l: *mut ffi::lua_State, record: *mut f
         let pod = Pod::of(State::new(l));
         pod.broken.borrow_mut().push(State::new((*record).userdata.cast()));
     }
+}
+
+/// Called before a coroutine runs.
+unsafe extern "C-unwind" fn begins(l: *mut ffi::lua_State) {
+    // SAFETY: Luau calls this with a state of a pod's VM.
+    let (state, pod) = unsafe { (State::new(l), Pod::of(State::new(l))) };
+    // A coroutine may be older than the category of its process.
+    state.set_category(pod.category.get());
+    pod.resumed.borrow_mut().push(state);
+}
+
+/// Called after a coroutine has run, however that ended.
+unsafe extern "C-unwind" fn ends(l: *mut ffi::lua_State) {
+    // SAFETY: Luau calls this with a state of a pod's VM.
+    let pod = unsafe { Pod::of(State::new(l)) };
+    pod.resumed.borrow_mut().pop();
 }

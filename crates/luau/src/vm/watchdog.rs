@@ -34,6 +34,27 @@ struct Watchdog {
 static WATCHDOG: Watchdog =
     Watchdog { watched: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
 
+/// Counts the watchdog's looks.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// A number that changes about once a millisecond while slices run.
+pub(crate) fn ticks() -> u64 {
+    TICKS.load(Ordering::Relaxed)
+}
+
+/// Waits until the watchdog looks at nothing. A VM that runs no slice is not touched after that.
+pub(crate) fn settle() {
+    drop(WATCHDOG.list());
+}
+
+/// Nanoseconds that this thread has computed: unlike time on the clock, it says nothing of other threads.
+pub(crate) fn computed() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call only writes the record.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}
+
 /// A shard's place at the watchdog. Its VMs must outlive it.
 pub(crate) struct Watched(Arc<Watch>);
 
@@ -104,6 +125,7 @@ impl Watchdog {
 
     /// Interrupts each slice that was there at the last look. Whether any slice ran since then.
     fn look(&self, seen: &mut Vec<u64>) -> bool {
+        TICKS.fetch_add(1, Ordering::Relaxed);
         let watched = self.list();
         seen.resize(watched.len(), 0);
         let mut any = false;

@@ -104,6 +104,23 @@ impl World {
         self.shard.flush();
     }
 
+    /// How the first process to end did, and how long the longest step took.
+    pub fn exit_and_worst_step(&mut self) -> (Exit, Duration) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut worst = Duration::ZERO;
+        loop {
+            self.shard.begin(Time(self.start.elapsed().as_nanos() as u64));
+            let before = computed();
+            self.shard.run(1);
+            worst = worst.max(computed() - before);
+            self.shard.flush();
+            if !self.exits.borrow().is_empty() {
+                return (self.exits.borrow_mut().remove(0), worst);
+            }
+            assert!(Instant::now() < deadline, "no end within thirty seconds; the worst step so far: {worst:?}");
+        }
+    }
+
     /// How the first process to end did.
     pub fn exit(&mut self) -> Exit {
         self.run_until(|world| !world.exits.borrow().is_empty());
@@ -123,4 +140,12 @@ pub fn passes(text: &str) {
     let exit = exit_of(text);
     assert_eq!(exit.error, None, "{text}");
     assert_eq!(exit.value.as_ref().map(|value| format!("{value:?}")).as_deref(), Some("true"), "{text}");
+}
+
+/// How long this thread has computed: what other threads of the machine do does not count.
+pub fn computed() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call only writes the record.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

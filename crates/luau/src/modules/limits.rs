@@ -1,0 +1,277 @@
+//! Guards around those of Luau's own functions that could compute for long without a chance to interrupt them.
+//!
+//! A guard looks at the sizes and calls Luau's function, on the same stack: small arguments cost nothing more. Large
+//! tables go to a version in Luau that can be preempted, long strings to a version that takes linear time, and where
+//! there is neither they are refused.
+
+use crate::state::State;
+use crate::vm::Pod;
+use memchr::memmem;
+use mlua_sys as ffi;
+use std::ffi::CStr;
+use std::os::raw::c_int;
+
+/// Bytes of a string that patterns and conversions still take.
+const TEXT: usize = 4 << 20;
+/// Bytes of a text that says how others are packed or formatted.
+const FORMAT: usize = 64 << 10;
+/// Bytes up to which even quadratic time is short.
+const SHORT: usize = 4 << 10;
+/// Elements that C code may sort, and those that it may touch.
+const SORTED: f64 = 2048.0;
+const TOUCHED: f64 = 65_536.0;
+
+type Function = unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int;
+
+/// Library, function, its guard.
+const GUARDS: [(&CStr, &CStr, Function); 21] = [
+    (c"table", c"sort", sort),
+    (c"table", c"move", shift),
+    (c"table", c"concat", concat),
+    (c"table", c"find", scan),
+    (c"table", c"insert", insert),
+    (c"table", c"remove", remove),
+    (c"string", c"find", find),
+    (c"string", c"split", split),
+    (c"string", c"match", text),
+    (c"string", c"gmatch", text),
+    (c"string", c"gsub", text),
+    (c"string", c"lower", text),
+    (c"string", c"upper", text),
+    (c"string", c"reverse", text),
+    (c"string", c"format", format),
+    (c"string", c"pack", format),
+    (c"string", c"packsize", format),
+    (c"string", c"unpack", format),
+    (c"utf8", c"len", text),
+    (c"utf8", c"offset", text),
+    (c"utf8", c"codepoint", text),
+];
+
+/// Puts the guards in the place of the functions. The table on top has the versions in Luau.
+pub(super) fn install(main: State) {
+    let versions = main.top();
+    for (library, name, guard) in GUARDS {
+        // SAFETY: all values are Luau's own libraries, which were just opened; the stack is balanced.
+        unsafe {
+            let l = main.raw();
+            ffi::lua_getfield(l, ffi::LUA_GLOBALSINDEX, library.as_ptr());
+            main.get_field(-1, name);
+            let Some(original) = ffi::lua_tocfunction(l, -1) else {
+                main.pop(2);
+                continue;
+            };
+            ffi::lua_pushlightuserdata(l, original as *mut std::ffi::c_void);
+            if library == c"table" {
+                main.get_field(versions, name);
+                main.copy(-3);
+                ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 3, Some(results));
+            } else {
+                // Without a continuation, so that what `gsub` calls cannot be suspended.
+                ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 1, None);
+            }
+            main.set_field(-3, name);
+            main.pop(1);
+            main.pop(1);
+        }
+    }
+}
+
+/// Calls Luau's own function in the place of the guard.
+unsafe fn original(l: *mut ffi::lua_State) -> c_int {
+    // SAFETY: the first upvalue of a guard is the function, put there by `install`; it finds its arguments as if it
+    // had been called itself.
+    unsafe {
+        let function = ffi::lua_tolightuserdata(l, ffi::lua_upvalueindex(1));
+        std::mem::transmute::<*mut std::ffi::c_void, Function>(function)(l)
+    }
+}
+
+/// Calls the version in Luau, which may be preempted.
+unsafe fn version(l: *mut ffi::lua_State) -> c_int {
+    // SAFETY: the second upvalue of a table's guard is a function; one more slot is free in every C function.
+    unsafe {
+        ffi::lua_pushvalue(l, ffi::lua_upvalueindex(2));
+        ffi::lua_insert(l, 1);
+        ffi::lua_callyieldable(l, ffi::lua_gettop(l) - 1, ffi::LUA_MULTRET)
+    }
+}
+
+/// After the version in Luau: all that it returned.
+unsafe extern "C-unwind" fn results(l: *mut ffi::lua_State, _status: c_int) -> c_int {
+    // SAFETY: Luau calls this with a live state.
+    unsafe { ffi::lua_gettop(l) }
+}
+
+fn refuse(state: State, text: &CStr) -> c_int {
+    // SAFETY: called by a guard; no value with a destructor is alive.
+    unsafe {
+        ffi::luaL_where(state.raw(), 1);
+        state.push_string(text.to_bytes());
+        ffi::lua_concat(state.raw(), 2);
+        ffi::lua_error(state.raw())
+    }
+}
+
+macro_rules! guard {
+    ($(#[$doc:meta])* $name:ident = |$l:ident, $state:ident| $body:expr) => {
+        $(#[$doc])*
+        unsafe extern "C-unwind" fn $name($l: *mut ffi::lua_State) -> c_int {
+            // SAFETY: Luau calls a guard with a live state, and what the guards call is said at the functions.
+            unsafe {
+                let $state = State::new($l);
+                $body
+            }
+        }
+    };
+}
+
+/// The elements of a table that may be changed; 0 for anything else, which Luau's function refuses.
+fn elements(state: State, index: i32) -> f64 {
+    // SAFETY: the state lives.
+    let changes = state.kind(index) == ffi::LUA_TTABLE && unsafe { ffi::lua_getreadonly(state.raw(), index) } == 0;
+    if changes { f64::from(state.length(index)) } else { 0.0 }
+}
+
+fn number(state: State, index: i32, default: f64) -> f64 {
+    match state.kind(index) {
+        ffi::LUA_TNUMBER => state.number(index).trunc(),
+        ffi::LUA_TNIL | ffi::LUA_TNONE => default,
+        _ => f64::NAN,
+    }
+}
+
+guard!(sort = |l, state| {
+    let order = matches!(state.kind(2), ffi::LUA_TFUNCTION | ffi::LUA_TNIL | ffi::LUA_TNONE);
+    let count = elements(state, 1);
+    if !order || count == 0.0 {
+        return original(l);
+    }
+    state.set_top(2);
+    if count > SORTED {
+        return version(l);
+    }
+    // Not in the guard's place: with its continuation the comparator could be suspended in the middle of the sort.
+    ffi::lua_pushvalue(l, ffi::lua_upvalueindex(3));
+    ffi::lua_insert(l, 1);
+    ffi::lua_call(l, 2, 0);
+    0
+});
+
+guard!(shift = |l, state| {
+    let count = number(state, 3, f64::NAN) - number(state, 2, f64::NAN) + 1.0;
+    let to = number(state, 4, f64::NAN);
+    let target = if state.is_nil(5) { 1 } else { 5 };
+    let fits = to >= f64::from(i32::MIN) && to + count <= f64::from(i32::MAX);
+    let writes = state.kind(target) == ffi::LUA_TTABLE && ffi::lua_getreadonly(l, target) == 0;
+    if count > TOUCHED && count < f64::from(i32::MAX) && fits && writes && state.kind(1) == ffi::LUA_TTABLE {
+        for index in 2..=4 {
+            state.push_number(number(state, index, 0.0));
+            ffi::lua_replace(l, index);
+        }
+        version(l)
+    } else {
+        original(l)
+    }
+});
+
+guard!(concat = |l, state| {
+    let separator = matches!(state.kind(2), ffi::LUA_TSTRING | ffi::LUA_TNIL | ffi::LUA_TNONE);
+    let length = if state.kind(1) == ffi::LUA_TTABLE { f64::from(state.length(1)) } else { 0.0 };
+    let count = number(state, 4, length) - number(state, 3, 1.0) + 1.0;
+    if separator && count > TOUCHED && count < f64::from(i32::MAX) && state.kind(1) == ffi::LUA_TTABLE {
+        version(l)
+    } else {
+        original(l)
+    }
+});
+
+guard!(/// `table.find`.
+scan = |l, state| {
+    let first = number(state, 3, 1.0);
+    let long = state.kind(1) == ffi::LUA_TTABLE && f64::from(state.length(1)) - first > TOUCHED;
+    if long && first >= 1.0 && !state.is_nil(2) { version(l) } else { original(l) }
+});
+
+guard!(insert = |l, state| {
+    let (count, place) = (elements(state, 1), number(state, 2, f64::NAN));
+    if state.top() == 3 && place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
+});
+
+guard!(remove = |l, state| {
+    let (count, place) = (elements(state, 1), number(state, 2, f64::INFINITY));
+    if place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
+});
+
+guard!(/// Functions whose time grows with their first argument.
+text = |l, state| {
+    if state.string(1).len() > TEXT {
+        return refuse(state, c"the text is longer than 4 MiB; take it in parts");
+    }
+    original(l)
+});
+
+guard!(/// Functions whose time grows with their format.
+format = |l, state| {
+    if state.string(1).len() > FORMAT {
+        return refuse(state, c"the format is longer than 64 KiB");
+    }
+    original(l)
+});
+
+guard!(find = |l, state| {
+    let (text, needle) = (state.string(1), state.string(2));
+    if text.len() <= SHORT {
+        return original(l);
+    }
+    let plain = state.boolean(4) || !needle.iter().any(|byte| b"^$*+?.([%-".contains(byte));
+    if !plain || !state.is_string(2) {
+        return if text.len() > TEXT {
+            refuse(state, c"the text is longer than 4 MiB; take it in parts, or search with plain = true")
+        } else {
+            original(l)
+        };
+    }
+    let first = number(state, 3, 1.0);
+    if first.is_nan() {
+        return original(l);
+    }
+    let first = if first < 0.0 { first + text.len() as f64 + 1.0 } else { first }.max(1.0) as usize - 1;
+    match text.get(first..).and_then(|rest| memmem::find(rest, needle)) {
+        Some(place) => {
+            state.push_number((first + place + 1) as f64);
+            state.push_number((first + place + needle.len()) as f64);
+            2
+        }
+        None => {
+            state.push_nil();
+            1
+        }
+    }
+});
+
+guard!(split = |l, state| {
+    let text = state.string(1);
+    let separator = if state.is_nil(2) { b",".as_slice() } else { state.string(2) };
+    if text.len() <= SHORT || !(state.is_nil(2) || state.is_string(2)) {
+        return original(l);
+    }
+    let pod = Pod::of(state);
+    state.push_table(0, 0);
+    let (mut rest, mut count) = (text, 0);
+    // The finder holds no memory of its own, so that an error may pass here.
+    let finder = memmem::Finder::new(separator);
+    loop {
+        let found = if separator.is_empty() { (rest.len() > 1).then_some(1) } else { finder.find(rest) };
+        count += 1;
+        state.push_string(&rest[..found.unwrap_or(rest.len())]);
+        state.raw_set_index(-2, count);
+        match found {
+            Some(place) => rest = &rest[place + separator.len()..],
+            None => return 1,
+        }
+        if count % 256 == 0 && pod.is_overdue() {
+            return refuse(state, c"it takes too long");
+        }
+    }
+});
