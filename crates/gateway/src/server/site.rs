@@ -169,11 +169,10 @@ fn forwarded_for(headers: &HeaderMap) -> Vec<IpAddr> {
     let mut elements: Vec<String> = list("forwarded")
         .iter()
         .filter_map(|element| {
-            let pair = element.split(';').find_map(|pair| {
+            element.split(';').find_map(|pair| {
                 let (key, value) = pair.split_once('=')?;
                 key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
-            });
-            pair
+            })
         })
         .collect();
     if elements.is_empty() {
