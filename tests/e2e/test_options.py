@@ -156,6 +156,8 @@ def test_slow_policy_drop_newest_keeps_the_oldest(relay, driver):
 def test_slow_policy_never_drops_control_frames(relay, driver, router):
     raw, pid = flooded(relay, driver, router)
     raw.send_frame(PING, "not dropped")
+    raw.send_text("the Ping has been read")
+    driver.message("ws.message")
     driver.send(pid, "ws.close", {"code": 4000, "reason": "nor is this"})
     opcodes, close = [], None
     while close is None:

@@ -3,10 +3,6 @@
 import base64
 import json
 
-import h2.config
-import h2.connection
-import h2.events
-import h2.settings
 import pytest
 
 from harness.lease import relay_steps, script
@@ -32,47 +28,6 @@ def test_a_post_with_upgrade_is_an_ordinary_request(relay):
     wire = relay.wire()
     answer = wire.request("POST", script("ws", [["write", "posted"]]), handshake_headers())
     assert (answer.status, answer.body) == (200, b"posted")
-
-
-def test_an_http2_extended_connect_is_a_handshake_on_a_get_endpoint(relay, driver):
-    wire = relay.wire()
-    h2c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-    h2c.initiate_connection()
-    wire.send(h2c.data_to_send())
-    seen = []
-
-    def pump(wanted):
-        while True:
-            for event in seen:
-                if isinstance(event, wanted):
-                    seen.remove(event)
-                    return event
-            seen.extend(h2c.receive_data(wire.sock.recv(65536)))
-            wire.send(h2c.data_to_send())
-
-    settings = pump(h2.events.RemoteSettingsChanged)
-    assert h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL in settings.changed_settings
-    stream = h2c.get_next_available_stream_id()
-    h2c.send_headers(
-        stream,
-        [
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "http"),
-            (":path", script("ws", [target_of(driver.pid)])),
-            (":authority", "%s:%d" % wire.address),
-            ("sec-websocket-version", "13"),
-        ],
-    )
-    wire.send(h2c.data_to_send())
-    headers = dict(pump(h2.events.ResponseReceived).headers)
-    assert headers.get(":status", headers.get(b":status")) in ("200", b"200")
-    client = driver.joined()
-    driver.ws_send(client, "over h2")
-    assert pump(h2.events.DataReceived).data == b"\x81\x07over h2"
-    h2c.reset_stream(stream)
-    wire.send(h2c.data_to_send())
-    driver.message("ws.leave")
 
 
 # Step 1

@@ -138,12 +138,13 @@ class Puppet:
         return self.command("ping")["noise"]
 
     def deaf(self):
-        """The puppet reads nothing more until `wake`."""
+        """The puppet reads no message until `wake`."""
         self.start("deaf")
         self.driver.expect(self.pid, "deaf")
 
     def wake(self, by=None):
-        assert (by or self.driver).send(self.pid, "wake", True) is True
+        """By a CANCEL: a full mailbox would refuse a message."""
+        assert (by or self.driver).call("process.cancel", self.pid) is True
 
     def exit(self, value=True):
         self.start("exit", value=value)
