@@ -4,13 +4,16 @@
 //! it runs until it waits (a native function breaks out of it), is preempted, or is done. A slice runs tasks that are
 //! ready until none is, takes mail between them, and is over after about a millisecond whatever happens.
 
+mod heap;
 pub(crate) mod lanes;
+mod mail;
 pub(crate) mod slice;
 pub(crate) mod tasks;
 
 use crate::registry::EntryIndex;
 use crate::runtime::Extension;
 use crate::vm::Pod;
+use heap::Heap;
 use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
 use lanes::Lanes;
 use std::os::raw::c_int;
@@ -60,19 +63,6 @@ enum Phase {
     Chunk(Vec<Term>),
     /// The function runs.
     Function,
-}
-
-/// What is known of a program's part of the heap.
-#[derive(Default)]
-struct Heap {
-    /// Bytes that its slices took since they were last measured: an upper bound of what it holds.
-    taken: usize,
-    /// Its memory category and what it may have held before it had one; small programs share one.
-    category: Option<(i32, usize)>,
-    /// It looked too large: the collector's cycle after which it is measured.
-    measuring: Option<u64>,
-    /// Times in a row that it looked too large in a category that it shares with others.
-    strikes: u8,
 }
 
 impl Program {

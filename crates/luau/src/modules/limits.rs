@@ -5,7 +5,6 @@
 //! there is neither they are refused.
 
 use crate::state::State;
-use crate::vm::Pod;
 use memchr::memmem;
 use mlua_sys as ffi;
 use std::ffi::CStr;
@@ -62,14 +61,10 @@ pub(super) fn install(main: State) {
                 continue;
             };
             ffi::lua_pushlightuserdata(l, original as *mut std::ffi::c_void);
-            if library == c"table" {
-                main.get_field(versions, name);
-                main.copy(-3);
-                ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 3, Some(results));
-            } else {
-                // Without a continuation, so that what `gsub` calls cannot be suspended.
-                ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 1, None);
-            }
+            // With a continuation everything that the guard calls can be suspended: not so what `gsub` calls.
+            let continuation = (main.get_field(versions, name) == ffi::LUA_TFUNCTION).then_some(results as _);
+            main.copy(-3);
+            ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 3, continuation);
             main.set_field(-3, name);
             main.pop(1);
             main.pop(1);
@@ -141,50 +136,56 @@ fn number(state: State, index: i32, default: f64) -> f64 {
     }
 }
 
-guard!(sort = |l, state| {
-    let order = matches!(state.kind(2), ffi::LUA_TFUNCTION | ffi::LUA_TNIL | ffi::LUA_TNONE);
-    let count = elements(state, 1);
-    if !order || count == 0.0 {
-        return original(l);
-    }
-    state.set_top(2);
-    if count > SORTED {
-        return version(l);
-    }
-    // Not in the guard's place: with its continuation the comparator could be suspended in the middle of the sort.
-    ffi::lua_pushvalue(l, ffi::lua_upvalueindex(3));
-    ffi::lua_insert(l, 1);
-    ffi::lua_call(l, 2, 0);
-    0
-});
-
-guard!(shift = |l, state| {
-    let count = number(state, 3, f64::NAN) - number(state, 2, f64::NAN) + 1.0;
-    let to = number(state, 4, f64::NAN);
-    let target = if state.is_nil(5) { 1 } else { 5 };
-    let fits = to >= f64::from(i32::MIN) && to + count <= f64::from(i32::MAX);
-    let writes = state.kind(target) == ffi::LUA_TTABLE && ffi::lua_getreadonly(l, target) == 0;
-    if count > TOUCHED && count < f64::from(i32::MAX) && fits && writes && state.kind(1) == ffi::LUA_TTABLE {
-        for index in 2..=4 {
-            state.push_number(number(state, index, 0.0));
-            ffi::lua_replace(l, index);
+guard!(
+    sort = |l, state| {
+        let order = matches!(state.kind(2), ffi::LUA_TFUNCTION | ffi::LUA_TNIL | ffi::LUA_TNONE);
+        let count = elements(state, 1);
+        if !order || count == 0.0 {
+            return original(l);
         }
-        version(l)
-    } else {
-        original(l)
+        state.set_top(2);
+        if count > SORTED {
+            return version(l);
+        }
+        // Not in the guard's place: with its continuation the comparator could be suspended in the middle of the sort.
+        ffi::lua_pushvalue(l, ffi::lua_upvalueindex(3));
+        ffi::lua_insert(l, 1);
+        ffi::lua_call(l, 2, 0);
+        0
     }
-});
+);
 
-guard!(concat = |l, state| {
-    let separator = matches!(state.kind(2), ffi::LUA_TSTRING | ffi::LUA_TNIL | ffi::LUA_TNONE);
-    let length = if state.kind(1) == ffi::LUA_TTABLE { f64::from(state.length(1)) } else { 0.0 };
-    let count = number(state, 4, length) - number(state, 3, 1.0) + 1.0;
-    if separator && count > TOUCHED && count < f64::from(i32::MAX) && state.kind(1) == ffi::LUA_TTABLE {
-        version(l)
-    } else {
-        original(l)
+guard!(
+    shift = |l, state| {
+        let count = number(state, 3, f64::NAN) - number(state, 2, f64::NAN) + 1.0;
+        let to = number(state, 4, f64::NAN);
+        let target = if state.is_nil(5) { 1 } else { 5 };
+        let fits = to >= f64::from(i32::MIN) && to + count <= f64::from(i32::MAX);
+        let writes = state.kind(target) == ffi::LUA_TTABLE && ffi::lua_getreadonly(l, target) == 0;
+        if count > TOUCHED && count < f64::from(i32::MAX) && fits && writes && state.kind(1) == ffi::LUA_TTABLE {
+            for index in 2..=4 {
+                state.push_number(number(state, index, 0.0));
+                ffi::lua_replace(l, index);
+            }
+            version(l)
+        } else {
+            original(l)
+        }
     }
-});
+);
+
+guard!(
+    concat = |l, state| {
+        let separator = matches!(state.kind(2), ffi::LUA_TSTRING | ffi::LUA_TNIL | ffi::LUA_TNONE);
+        let length = if state.kind(1) == ffi::LUA_TTABLE { f64::from(state.length(1)) } else { 0.0 };
+        let count = number(state, 4, length) - number(state, 3, 1.0) + 1.0;
+        if separator && count > TOUCHED && count < f64::from(i32::MAX) && state.kind(1) == ffi::LUA_TTABLE {
+            version(l)
+        } else {
+            original(l)
+        }
+    }
+);
 
 guard!(/// `table.find`.
 scan = |l, state| {
@@ -193,15 +194,19 @@ scan = |l, state| {
     if long && first >= 1.0 && !state.is_nil(2) { version(l) } else { original(l) }
 });
 
-guard!(insert = |l, state| {
-    let (count, place) = (elements(state, 1), number(state, 2, f64::NAN));
-    if state.top() == 3 && place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
-});
+guard!(
+    insert = |l, state| {
+        let (count, place) = (elements(state, 1), number(state, 2, f64::NAN));
+        if state.top() == 3 && place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
+    }
+);
 
-guard!(remove = |l, state| {
-    let (count, place) = (elements(state, 1), number(state, 2, f64::INFINITY));
-    if place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
-});
+guard!(
+    remove = |l, state| {
+        let (count, place) = (elements(state, 1), number(state, 2, f64::INFINITY));
+        if place >= 1.0 && count - place > TOUCHED { version(l) } else { original(l) }
+    }
+);
 
 guard!(/// Functions whose time grows with their first argument.
 text = |l, state| {
@@ -219,59 +224,47 @@ format = |l, state| {
     original(l)
 });
 
-guard!(find = |l, state| {
-    let (text, needle) = (state.string(1), state.string(2));
-    if text.len() <= SHORT {
-        return original(l);
-    }
-    let plain = state.boolean(4) || !needle.iter().any(|byte| b"^$*+?.([%-".contains(byte));
-    if !plain || !state.is_string(2) {
-        return if text.len() > TEXT {
-            refuse(state, c"the text is longer than 4 MiB; take it in parts, or search with plain = true")
-        } else {
-            original(l)
-        };
-    }
-    let first = number(state, 3, 1.0);
-    if first.is_nan() {
-        return original(l);
-    }
-    let first = if first < 0.0 { first + text.len() as f64 + 1.0 } else { first }.max(1.0) as usize - 1;
-    match text.get(first..).and_then(|rest| memmem::find(rest, needle)) {
-        Some(place) => {
-            state.push_number((first + place + 1) as f64);
-            state.push_number((first + place + needle.len()) as f64);
-            2
+guard!(
+    find = |l, state| {
+        let (text, needle) = (state.string(1), state.string(2));
+        if text.len() <= SHORT {
+            return original(l);
         }
-        None => {
-            state.push_nil();
-            1
+        let plain = state.boolean(4) || !needle.iter().any(|byte| b"^$*+?.([%-".contains(byte));
+        if !plain || !state.is_string(2) {
+            return if text.len() > TEXT {
+                refuse(state, c"the text is longer than 4 MiB; take it in parts, or search with plain = true")
+            } else {
+                original(l)
+            };
+        }
+        let first = number(state, 3, 1.0);
+        if first.is_nan() {
+            return original(l);
+        }
+        let first = if first < 0.0 { first + text.len() as f64 + 1.0 } else { first }.max(1.0) as usize - 1;
+        match text.get(first..).and_then(|rest| memmem::find(rest, needle)) {
+            Some(place) => {
+                state.push_number((first + place + 1) as f64);
+                state.push_number((first + place + needle.len()) as f64);
+                2
+            }
+            None => {
+                state.push_nil();
+                1
+            }
         }
     }
-});
+);
 
-guard!(split = |l, state| {
-    let text = state.string(1);
-    let separator = if state.is_nil(2) { b",".as_slice() } else { state.string(2) };
-    if text.len() <= SHORT || !(state.is_nil(2) || state.is_string(2)) {
-        return original(l);
-    }
-    let pod = Pod::of(state);
-    state.push_table(0, 0);
-    let (mut rest, mut count) = (text, 0);
-    // The finder holds no memory of its own, so that an error may pass here.
-    let finder = memmem::Finder::new(separator);
-    loop {
-        let found = if separator.is_empty() { (rest.len() > 1).then_some(1) } else { finder.find(rest) };
-        count += 1;
-        state.push_string(&rest[..found.unwrap_or(rest.len())]);
-        state.raw_set_index(-2, count);
-        match found {
-            Some(place) => rest = &rest[place + separator.len()..],
-            None => return 1,
+guard!(
+    split = |l, state| {
+        let (text, separator) = (state.string(1).len(), state.string(2).len());
+        let short = text <= SHORT || (separator <= 16 && text <= FORMAT);
+        if short || !(state.is_nil(2) || state.is_string(2)) {
+            return original(l);
         }
-        if count % 256 == 0 && pod.is_overdue() {
-            return refuse(state, c"it takes too long");
-        }
+        state.set_top(2);
+        version(l)
     }
-});
+);

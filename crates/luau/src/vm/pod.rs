@@ -247,7 +247,7 @@ impl Pod {
         use std::hash::{Hash, Hasher};
         let mut hasher = rustc_hash::FxHasher::default();
         pid.hash(&mut hasher);
-        let place = (hasher.finish() >> 40) as usize % PID_CACHE;
+        let place = hasher.finish() as usize % PID_CACHE;
         state.push_ref(self.refs.pids);
         let mut pids = self.pids.borrow_mut();
         if pids[place] == Some(pid) {

@@ -1,0 +1,216 @@
+//! Mail on its way into a program: to its lane, to the task that waits for it, onto that task's stack.
+
+use super::Program;
+use super::lanes::{EVENTS, INBOX, Item};
+use super::slice::{SLEEP, SliceTimer};
+use super::tasks::{TaskId, Wait};
+use crate::call::push_error;
+use crate::state::State;
+use crate::value;
+use crate::vm::Pod;
+use kernel::{Body, Claim, Cx, Event, Hosts, Mail, Message, Time};
+
+impl Program {
+    /// The next item of a lane, from the lane or from the mailbox.
+    pub(crate) fn take(&mut self, lane: u32, cx: &mut Cx<'_>) -> Option<Item> {
+        if let Some(more) = &mut self.more
+            && let Some(item) = more.lanes.get(lane).items.pop_front()
+        {
+            return Some(item);
+        }
+        while let Some((mail, claim)) = cx.next_mail() {
+            if let Some(item) = self.route(mail, claim, cx, Some(lane)) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// Brings one piece of mail to whoever it is for. Given back if it is for the lane that is `wanted`.
+    pub(crate) fn route(&mut self, mail: Mail, claim: Claim, cx: &mut Cx<'_>, wanted: Option<u32>) -> Option<Item> {
+        let (lane, item) = match mail {
+            Mail::Message(message) => {
+                let lane = self.more.as_ref().map_or(INBOX, |more| more.lanes.of_topic(&message.topic));
+                (lane, Item::Message(message, claim))
+            }
+            Mail::Event(event) => (EVENTS, Item::Event(event)),
+            Mail::Timer(token) if token & SLEEP != 0 => {
+                self.slept(token);
+                return None;
+            }
+            Mail::Timer(token) => {
+                // Not now: the running task may stand in the middle of an operation on the timer's channel.
+                self.more().ticks.push(token);
+                return None;
+            }
+            Mail::Room(_) | Mail::Receipts => return None,
+        };
+        if wanted == Some(lane) {
+            return Some(item);
+        }
+        if let Some(id) = self.next_waiter(lane) {
+            let receiving = self.task(id).is_some_and(|task| task.wait == Wait::Receive(lane));
+            if receiving {
+                let main = self.main.thread;
+                let thread = self.task(id).map_or(main, |task| task.innermost());
+                let values = self.push_item(thread, item, cx);
+                self.wake(id, values);
+                return None;
+            }
+            // It watches several things: it wakes up and looks again.
+            self.wake(id, 0);
+        }
+        self.more().lanes.get(lane).items.push_back(item);
+        None
+    }
+
+    /// Puts an item that was in the inbox on the lane that it belongs on now.
+    pub(crate) fn sort(&mut self, item: Item) {
+        let lanes = &mut self.more().lanes;
+        let lane = match &item {
+            Item::Message(message, _) => lanes.of_topic(&message.topic),
+            Item::Event(_) => EVENTS,
+        };
+        lanes.get(lane).items.push_back(item);
+    }
+
+    /// A task that still waits for the lane.
+    fn next_waiter(&mut self, lane: u32) -> Option<TaskId> {
+        let Some(more) = &mut self.more else {
+            return (self.main.wait == Wait::Receive(lane)).then_some(0);
+        };
+        if self.main.wait == Wait::Receive(lane) && more.lanes.get(lane).waiters.is_empty() {
+            return Some(0);
+        }
+        while let Some((id, turn)) = self.more.as_mut()?.lanes.get(lane).waiters.pop_front() {
+            let Some(task) = self.task(id) else { continue };
+            if task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park) {
+                return Some(id);
+            }
+            if task.turn.wrapping_add(1) == turn {
+                // It was preempted between its look at the lane and its wait: the wait is not to begin.
+                task.skip = true;
+            }
+        }
+        None
+    }
+
+    /// Pushes what a native `receive` returns for an item; how many values.
+    pub(crate) fn push_item(&mut self, thread: State, item: Item, cx: &mut Cx<'_>) -> i32 {
+        let pod = self.pod.clone();
+        if !thread.reserve(12) {
+            return 0;
+        }
+        match item {
+            Item::Message(message, claim) => {
+                cx.received(message.from, claim);
+                push_message(thread, &pod, cx.hosts(), message)
+            }
+            Item::Event(event) => push_event(thread, &pod, cx.hosts(), &self.timer, event),
+        }
+    }
+
+    fn slept(&mut self, token: u64) {
+        let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
+        if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
+            self.wake(id, 0);
+        }
+    }
+
+    /// Puts the ticks of timers that have fired into their channels.
+    pub(super) fn fire(&mut self, cx: &mut Cx<'_>) {
+        let Some(more) = &mut self.more else { return };
+        for token in std::mem::take(&mut more.ticks) {
+            self.timer_fired(token, cx);
+        }
+    }
+
+    fn timer_fired(&mut self, token: u64, cx: &mut Cx<'_>) {
+        let wall = self.timer.wall(cx.now());
+        let Some(timer) = self.more().lanes.timer(token) else { return };
+        let channel = timer.channel;
+        timer.id = None;
+        let again = timer.every.map(|every| {
+            // A tick that is late does not make the next ones early.
+            timer.due = (timer.due + every).max(cx.now().0 + 1);
+            timer.due
+        });
+        let main = self.pod.main();
+        main.push_ref(self.pod.refs.tick);
+        main.push_ref(channel);
+        main.push_number(wall);
+        let limit = cx.hosts()[self.pid.host()].memory_limit;
+        self.pod.call_on_main(2, isize::try_from(limit).unwrap_or(isize::MAX));
+        match again {
+            Some(due) => {
+                // Its old timer has just gone, so there is room for this one.
+                let id = cx.set_timer(Time(due), token).ok();
+                if let Some(timer) = self.more().lanes.timer(token) {
+                    timer.id = id;
+                }
+            }
+            None => {
+                self.more().lanes.remove_timer(token);
+                main.release(channel);
+            }
+        }
+    }
+}
+
+/// `topic, from, value` for a term; `topic, from, data, type, metadata, relayed` for a frame.
+fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i32 {
+    thread.push_string(message.topic.as_bytes());
+    pod.push_pid(thread, message.from, hosts);
+    match message.body {
+        Body::None => {
+            thread.push_nil();
+            3
+        }
+        Body::Term(term) => {
+            if !value::push_term(thread, pod, &term) {
+                thread.push_nil();
+            }
+            3
+        }
+        Body::Frame(frame) => {
+            thread.push_string(&frame.bytes);
+            thread.push_string(if frame.binary { b"binary" } else { b"text" });
+            let Some(relayed) = frame.relayed else { return 4 };
+            match relayed.metadata {
+                Some(metadata) if value::push_term(thread, pod, &metadata) => {}
+                _ => thread.push_nil(),
+            }
+            thread.push_bool(true);
+            6
+        }
+    }
+}
+
+/// `kind, from, at, value, error` for an end; `kind, from, at, reason` for a request.
+fn push_event(thread: State, pod: &Pod, hosts: &Hosts, timer: &SliceTimer, event: Event) -> i32 {
+    thread.push_string(event.name().as_bytes());
+    match event {
+        Event::Exit { from, exit, at } | Event::LinkDown { from, exit, at } => {
+            pod.push_pid(thread, from, hosts);
+            thread.push_number(timer.wall(at));
+            match &exit.value {
+                Some(value) if value::push_term(thread, pod, value) => {}
+                _ => thread.push_nil(),
+            }
+            match &exit.error {
+                Some(error) => push_error(thread, pod, error),
+                None => thread.push_nil(),
+            }
+            5
+        }
+        Event::Cancel { from, reason, at } => {
+            pod.push_pid(thread, from, hosts);
+            thread.push_number(timer.wall(at));
+            match reason {
+                Some(reason) => thread.push_string(reason.as_bytes()),
+                None => thread.push_nil(),
+            }
+            4
+        }
+    }
+}
