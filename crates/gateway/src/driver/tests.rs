@@ -107,8 +107,7 @@ impl Stage {
         client.set_nodelay(true).expect("a socket");
         let (accepted, _) = listener.accept().await.expect("accepted");
         let socket = accepted.into_std().expect("a socket");
-        let wanted =
-            Wanted { target: self.target, topic: Topic::from("ws.message"), heartbeat: None, metadata: None };
+        let wanted = Wanted { target: self.target, topic: Topic::from("ws.message"), heartbeat: None, metadata: None };
         let options = RelayOptions { max_message: 64 << 20, ..RelayOptions::default() };
         let relay = Arc::new(Relay { entry: "app:ws".to_owned(), options });
         self.local.with(|shard, sockets| {
@@ -122,8 +121,14 @@ impl Stage {
     /// Waits until so many messages of a topic have come, and gives their data.
     async fn seen(&self, topic: &str, count: usize) -> Vec<Vec<u8>> {
         loop {
-            let found: Vec<Vec<u8>> =
-                self.echo.seen.borrow().iter().filter(|(seen, _)| seen == topic).map(|(_, data)| data.clone()).collect();
+            let found: Vec<Vec<u8>> = self
+                .echo
+                .seen
+                .borrow()
+                .iter()
+                .filter(|(seen, _)| seen == topic)
+                .map(|(_, data)| data.clone())
+                .collect();
             if found.len() >= count {
                 return found;
             }

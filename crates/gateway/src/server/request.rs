@@ -149,7 +149,8 @@ fn conclude(desk: &Rc<Desk>, passage: Passage, waited: Waited) -> Response<Body>
     if let Some(error) = &outcome.error {
         let pid = outcome.handler.text(desk.hosts()).to_string();
         let stack = error.stack.as_deref().unwrap_or_default();
-        tracing::error!(entry = %entry, request_id = %id, pid, fault = %error, stack, "the handler failed");
+        let func = &passage.handler.func;
+        tracing::error!(entry = %entry, func, request_id = %id, pid, fault = %error, stack, "the handler failed");
         upgrade::dispose(desk, &outcome);
         count(Handshake::Faulty);
         return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, headers);

@@ -3,10 +3,10 @@
 use super::tally::{Places, Tally};
 use crate::router::Router;
 use crate::websocket::handshake::Terms;
+use crate::websocket::session::CLOSE;
 use crate::websocket::session::Relay;
 use http::Method;
 use http::header::HeaderMap;
-use crate::websocket::session::CLOSE;
 use kernel::{Host, HostId, Hosts};
 use manifest::{EntryId, HttpService, HttpTimeouts, IpNet, Manifest, RelayOptions, Segment};
 use std::net::IpAddr;
@@ -29,6 +29,8 @@ pub struct Handler {
     pub entry: String,
     /// The function.
     pub function: luau::EntryIndex,
+    /// Its id, for logs.
+    pub func: String,
     /// The relay of its router, if that has one.
     pub relay: Option<Arc<RelayRoute>>,
 }
@@ -99,7 +101,8 @@ impl Site {
             let relay = relays.iter().find(|(id, _)| **id == endpoint.router).map(|(_, relay)| relay.clone());
             let function =
                 find(endpoint.func.as_str()).ok_or_else(|| format!("{} is no function", endpoint.func.as_str()))?;
-            let handler = Arc::new(Handler { entry: endpoint.id.to_string(), function, relay });
+            let handler =
+                Arc::new(Handler { entry: endpoint.id.to_string(), function, func: endpoint.func.to_string(), relay });
             for method in &endpoint.methods {
                 let method = Method::from_bytes(method.as_str().as_bytes()).map_err(|error| error.to_string())?;
                 router
