@@ -86,6 +86,12 @@ impl World {
         self.shard.enter(self.watcher, |cx| (Next::Wait, cx.spawn(spawn).unwrap())).unwrap()
     }
 
+    /// Sends an empty message to a process.
+    pub fn send(&mut self, to: kernel::Pid) {
+        let message = kernel::Message { topic: "go".into(), from: self.watcher, body: kernel::Body::None };
+        self.shard.enter(self.watcher, |cx| (Next::Wait, cx.send(to, message).unwrap())).unwrap();
+    }
+
     /// Runs turns until `done` says so; panics after ten seconds.
     pub fn run_until(&mut self, mut done: impl FnMut(&mut World) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
