@@ -87,7 +87,7 @@ impl Encoder<'_> {
         if self.out.len() > LONGEST {
             return Err(format!("its JSON is longer than {LONGEST} bytes"));
         }
-        if self.values % 256 == 0 && self.pod.is_overdue() {
+        if self.values.is_multiple_of(256) && self.pod.is_overdue() {
             return Err("it takes too long".to_owned());
         }
         match state.kind(index) {

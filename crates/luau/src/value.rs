@@ -49,7 +49,7 @@ impl Encoder<'_> {
     fn value(&mut self, index: i32) -> Result<(), String> {
         let state = self.state;
         self.values = self.values.wrapping_add(1);
-        if self.values % 256 == 0 && self.pod.is_overdue() {
+        if self.values.is_multiple_of(256) && self.pod.is_overdue() {
             return Err("it takes too long".to_owned());
         }
         match state.kind(index) {

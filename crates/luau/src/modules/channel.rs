@@ -82,10 +82,10 @@ fn watch(call: &mut Call<'_>) -> Result<usize, Raise> {
     let lane = program.more().lanes.get(lane);
     lane.waiters.push_back((id, turn));
     // Something came after the task had looked.
-    if !lane.items.is_empty() || lane.closed {
-        if let Some(task) = program.task(id) {
-            task.skip = true;
-        }
+    if (!lane.items.is_empty() || lane.closed)
+        && let Some(task) = program.task(id)
+    {
+        task.skip = true;
     }
     Ok(0)
 }

@@ -404,7 +404,7 @@ fn spawn(call: &mut Call<'_>, name: &str, monitored: bool, linked: bool) -> Resu
             // Whoever spawns much at once gives way to what it spawned: a bomb cannot outrun the scheduler.
             let program = call.program();
             program.spawned += 1;
-            if program.spawned % SPAWNS_PER_SLICE == 0 {
+            if program.spawned.is_multiple_of(SPAWNS_PER_SLICE) {
                 call.pod.arm();
             }
             let (_, cx) = call.both();

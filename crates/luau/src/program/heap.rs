@@ -47,7 +47,7 @@ impl Program {
         }
         self.heap.measuring = None;
         let limit = cx.hosts()[self.pid.host()].memory_limit as usize;
-        let Some((category, before)) = self.heap.category else { return None };
+        let (category, before) = self.heap.category?;
         let (bytes, own) = self.pod.measure(category);
         let held = bytes + before.min(LARGE);
         if held <= limit {
