@@ -68,7 +68,7 @@ def test_a_handler_that_errors_is_500_and_logged(relay):
     assert answer.status == 500
     assert answer.header("x-request-id")
     assert b"on purpose" not in answer.body
-    relay.wait_fault("on purpose", "app:answer", answer.header("x-request-id"))
+    relay.wait_fault("on purpose", "app:ws_answer", answer.header("x-request-id"))
 
 
 def test_a_handler_that_never_returns_is_504_and_logged(relay):

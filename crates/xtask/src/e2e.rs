@@ -20,6 +20,10 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> Result<()> {
     if !arguments.iter().any(|one| one.starts_with("tests/")) {
         command.push("tests/e2e");
     }
+    // Mostly waiting, so two at a time; with `-n 0` they come one after the other, for a debugger.
+    if !arguments.iter().any(|one| one.starts_with("-n")) {
+        command.extend(["-n", "2"]);
+    }
     command.extend(arguments.iter().map(String::as_str));
     shell.run_with(&python, &command, &[("MOONWIRE_BIN", &server(shell))])
 }
