@@ -144,7 +144,7 @@ impl Server {
 /// Stops a shard's part of all services: no new connections, requests are answered to their end, sessions are closed
 /// with 1012 one after the other. Returns when all are gone, or when `over` has passed.
 pub async fn drain(local: &Local, servers: &[Rc<Server>], over: Duration) {
-    let until = Instant::now() + over;
+    let began = Instant::now();
     for server in servers {
         server.stop_accepting();
         let site = server.site();
@@ -152,11 +152,13 @@ pub async fn drain(local: &Local, servers: &[Rc<Server>], over: Duration) {
         let spread = site.timeouts.drain.min(over).mul_f64(0.7);
         local.with(|shard, sockets| sockets.drain(shard.now(), site.host, spread));
     }
-    while Instant::now() < until {
-        let open = servers.iter().map(|server| server.connections()).sum::<usize>();
-        if open == 0 && local.with(|_, sockets| sockets.is_empty()) {
-            return;
-        }
+    // A service waits for its own connections, and for its own time at most.
+    let is_open = |server: &Server, local: &Local| {
+        let site = server.site();
+        began.elapsed() < site.timeouts.drain.min(over)
+            && (server.connections() > 0 || local.with(|_, sockets| sockets.has_any_of(site.host)))
+    };
+    while servers.iter().any(|server| is_open(server, local)) {
         sleep(Duration::from_millis(10)).await;
     }
 }

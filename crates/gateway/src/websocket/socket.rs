@@ -293,6 +293,11 @@ impl Sockets {
         self.slots.iter().filter_map(|slot| slot.connection.as_ref().map(|connection| connection.pid))
     }
 
+    /// Whether a host has connections, those that are closing included.
+    pub fn has_any_of(&self, host: HostId) -> bool {
+        self.pids().any(|pid| pid.host() == host)
+    }
+
     /// Whether there is no connection.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
