@@ -205,12 +205,12 @@ def test_ping_interval_the_server_pings(relay, driver):
 
 
 def test_ping_timeout_no_frame_at_all_ends_the_connection(relay, driver):
-    """Interval and timeout are 200 and 400 ms."""
+    """Interval and timeout are 200 ms and 1 s."""
     relay.raw_to(driver, "pings")
     driver.joined()
     began = time.monotonic()
     assert driver.message("ws.leave")["data"]["cause"] == "idle"
-    assert 0.3 < time.monotonic() - began < 5
+    assert 1.0 < time.monotonic() - began < 5
 
 
 def test_ping_timeout_any_frame_counts_as_life(relay, driver):
@@ -318,16 +318,16 @@ def test_rate_bytes_above_it_the_socket_is_not_read_for_a_while_and_not_closed(r
 
 
 def test_rates_delay_nobody_else(relay, driver):
-    greedy = relay.join(driver, "rate-messages")
+    greedy = relay.raw_to(driver, "rate-messages")
     driver.joined()
-    for number in range(40):
-        greedy.send(str(number))
+    greedy.send(b"".join(greedy.frame(TEXT, str(number)) for number in range(400)))
     room = driver.spawn(echo=True)
     other = relay.join(room)
     room.joined()
     other.send("quick")
     assert other.recv() == "quick"
-    assert len(driver.received(topic="ws.message")) < 40
+    assert len(driver.received(topic="ws.message")) < 400
+    greedy.reset()
 
 
 # wsrelay.subprotocols

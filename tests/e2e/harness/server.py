@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 from .waiting import DEADLINE, until
@@ -54,7 +55,7 @@ class Record(dict):
         record.setdefault("message", record.get("msg", ""))
         record["level"] = str(record.get("level", "")).lower()
         record.line = line
-        record.arrived = time.monotonic()
+        record.at = datetime.fromisoformat(raw["timestamp"]).timestamp() if "timestamp" in raw else time.time()
         return record
 
     def says(self, *words):
