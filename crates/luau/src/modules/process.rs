@@ -15,6 +15,9 @@ use units::nearest;
 /// Processes that one slice spawns before it is preempted.
 const SPAWNS_PER_SLICE: u32 = 64;
 
+/// Longest reason of a cancel or a termination; the rest is cut.
+const REASON_CHARACTERS: usize = 1024;
+
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("receive_inbox", receive_inbox),
     ("channels", channels),
@@ -290,7 +293,10 @@ fn unlink(call: &mut Call<'_>) -> Result<usize, Raise> {
 fn reason(call: &Call<'_>, what: &str) -> Result<Option<String>, Raise> {
     match call.type_name(2) {
         "nil" | "nothing" => Ok(None),
-        "string" => Ok(Some(call.state.describe(2))),
+        "string" => {
+            let text = String::from_utf8_lossy(call.state.string(2));
+            Ok(Some(text.chars().take(REASON_CHARACTERS).collect()))
+        }
         other => Err(Raise(format!("{what}: reason: expected a text, got {other}"))),
     }
 }
