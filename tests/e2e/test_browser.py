@@ -101,7 +101,9 @@ def served():
     servers = []
 
     def start(addr):
-        servers.append(Server(str(EXAMPLES / "chat"), shards=2, services=(), sets=[f"app:gateway:addr={addr}"]))
+        servers.append(
+            Server(str(EXAMPLES / "chat"), shards=2, services=(), sets=[f"app:gateway:addr={addr}"])
+        )
         return servers[-1].wait_ready()
 
     yield start

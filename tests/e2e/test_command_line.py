@@ -62,6 +62,28 @@ def test_a_signal_drains_and_exits_with_0(folder, signal):
     wire.close()
 
 
+def test_idle_connections_do_not_delay_the_exit(folder):
+    """The drain time is 10 s."""
+    server = Server(folder()).wait_ready()
+    silent, asked = (Wire(server.addresses["app:gateway"]) for _ in range(2))
+    assert asked.request("GET", "/ws/hello").status == 200
+    server.terminate()
+    assert server.wait(5) == 0
+    assert silent.ended() and asked.ended()
+
+
+def test_half_a_request_delays_the_exit_no_longer_than_its_services_drain_time(folder):
+    """10 s for a service that has nothing to do, one for the other."""
+    entry = "  - name: gateway\n    kind: http.service\n    addr: 127.0.0.1:0\n"
+    both = GOOD.replace(entry, entry + "    timeouts: { drain: 1s }\n\n" + entry.replace("gateway", "other"))
+    server = Server(folder(both)).wait_ready()
+    wire = Wire(server.addresses["app:gateway"])
+    wire.send("GET /ws/hello HTTP/1.1\r\nHo")
+    server.terminate()
+    assert server.wait(5) == 0
+    assert wire.ended()
+
+
 def test_a_request_that_is_under_way_is_answered_before_the_exit(folder):
     handler = HANDLER.replace(
         "    http.response()", '    require("time").sleep("300ms")\n    http.response()'

@@ -92,7 +92,9 @@ def test_restart_waits_begin_anew_after_a_stable_time(server):
     mark = server.mark()
     tell(server, "told", "fail")
     last = wait_runs(server, "told", began + 3)[-1]
-    failed = server.wait_log(lambda r: r["message"] == "process failed" and r["pid"] == third["pid"], since=mark)
+    failed = server.wait_log(
+        lambda r: r["message"] == "process failed" and r["pid"] == third["pid"], since=mark
+    )
     assert last.at - failed.at < 0.8, "the first wait again, not 900 ms"
 
 

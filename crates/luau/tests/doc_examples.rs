@@ -50,7 +50,9 @@ fn every_example_of_the_declaration_files_runs() {
         for (line, example) in examples(&std::fs::read_to_string(&path).expect("a text")) {
             count += 1;
             // In a function of its own, so that its `return` ends only the example.
-            let main = format!("local function main()\n{BEFORE}\nlocal function example()\n{example}\nend\nexample()\nreturn true\nend");
+            let main = format!(
+                "local function main()\n{BEFORE}\nlocal function example()\n{example}\nend\nexample()\nreturn true\nend"
+            );
             let mut world = World::new(&[("app:main", &main), ("app:worker", WORKER)], |_| {});
             world.spawn("app:main", Vec::new());
             if let Some(error) = world.exit().error {

@@ -50,7 +50,8 @@ async fn every_example_of_the_http_module_answers() {
              - {{ name: at{number}, kind: http.endpoint, meta: {{ router: router }}, method: GET, path: \"/{number}/{{room}}\", func: e{number} }}\n"
         );
     }
-    std::fs::write(folder.path().join("echo.luau"), "local function main() process.inbox():receive() end\n").expect("written");
+    std::fs::write(folder.path().join("echo.luau"), "local function main() process.inbox():receive() end\n")
+        .expect("written");
     std::fs::write(folder.path().join("_index.yaml"), entries).expect("written");
     let server = Start::new(env!("CARGO_BIN_EXE_moonwire"), folder.path()).run().await;
     for (number, example) in examples.iter().enumerate() {

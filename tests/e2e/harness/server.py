@@ -55,7 +55,9 @@ class Record(dict):
         record.setdefault("message", record.get("msg", ""))
         record["level"] = str(record.get("level", "")).lower()
         record.line = line
-        record.at = datetime.fromisoformat(raw["timestamp"]).timestamp() if "timestamp" in raw else time.time()
+        record.at = (
+            datetime.fromisoformat(raw["timestamp"]).timestamp() if "timestamp" in raw else time.time()
+        )
         return record
 
     def says(self, *words):
