@@ -16,9 +16,10 @@ use crate::vm::Pod;
 use heap::Heap;
 use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
 use lanes::Lanes;
+use rustc_hash::FxHashMap;
 use std::os::raw::c_int;
 use std::rc::Rc;
-use tasks::{Task, Tasks};
+use tasks::{Task, TaskId, Tasks};
 
 pub(crate) use slice::SliceTimer;
 
@@ -52,6 +53,8 @@ pub(crate) struct More {
     pub(crate) ticks: Vec<u64>,
     /// The results of `require`, as a registry reference to a table; 0 for none yet.
     pub(crate) loaded: c_int,
+    /// Children whose results are waited for, with the task that does and the turn in which it began to.
+    pub(crate) execs: FxHashMap<Pid, (TaskId, u32)>,
     /// State of `math.random`.
     pub(crate) random: u64,
 }
@@ -104,6 +107,11 @@ impl Program {
             }
         }
         self.more.get_or_insert_default()
+    }
+
+    /// Whether `process.exec` waits for a process.
+    pub(crate) fn execs(&self, child: Pid) -> bool {
+        self.more.as_ref().is_some_and(|more| more.execs.contains_key(&child))
     }
 
     pub(crate) fn timer(&self) -> &SliceTimer {
@@ -160,6 +168,10 @@ impl Process for Program {
         // Unread messages that programs hold in channels go back to their senders' credit.
         if let Some(more) = &mut self.more {
             more.lanes.give_back(cx);
+            // Nobody is left who could take their results.
+            for (child, _) in more.execs.drain() {
+                let _dead_already = cx.terminate(child, Some("the caller of process.exec has ended"));
+            }
         }
         self.release();
         if let Some(extension) = self.extension.take() {

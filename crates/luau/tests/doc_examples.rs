@@ -16,6 +16,9 @@ frame = { data = '{}', client_pid = client_pid }
 /// Ends at its first message.
 const WORKER: &str = "local function main() process.inbox():receive() end";
 
+/// Returns a sum.
+const ADDER: &str = "local function main(a, b) return a + b end";
+
 /// The fenced examples of a declaration file: the line at which each begins, and its text.
 fn examples(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -53,7 +56,7 @@ fn every_example_of_the_declaration_files_runs() {
             let main = format!(
                 "local function main()\n{BEFORE}\nlocal function example()\n{example}\nend\nexample()\nreturn true\nend"
             );
-            let mut world = World::new(&[("app:main", &main), ("app:worker", WORKER)], |_| {});
+            let mut world = World::new(&[("app:main", &main), ("app:worker", WORKER), ("app:adder", ADDER)], |_| {});
             world.spawn("app:main", Vec::new());
             if let Some(error) = world.exit().error {
                 faults.push(format!("{name}:{line}: {error}\n{example}"));

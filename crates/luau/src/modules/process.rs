@@ -1,19 +1,17 @@
 //! `process`: the natives of processes, messages, relations and names.
 
+mod spawning;
+
 use crate::call::{Call, Native, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
 use crate::program::lanes::INBOX;
 use crate::program::tasks::Wait;
-use crate::runtime::Seed;
 use crate::value;
 use crate::vm::pod::{Condemned, LastFrame};
 use bytes::Bytes;
 use kernel::limits::LABEL_BYTES;
-use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Spawn, SpawnBody, Topic};
+use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Topic};
 use units::nearest;
-
-/// Processes that one slice spawns before it is preempted.
-const SPAWNS_PER_SLICE: u32 = 64;
 
 /// Longest reason of a cancel or a termination; the rest is cut.
 const REASON_CHARACTERS: usize = 1024;
@@ -33,10 +31,11 @@ pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("terminate", terminate),
     ("set_options", set_options),
     ("get_options", get_options),
-    ("spawn", |call| spawn(call, "process.spawn", false, false)),
-    ("spawn_monitored", |call| spawn(call, "process.spawn_monitored", true, false)),
-    ("spawn_linked", |call| spawn(call, "process.spawn_linked", false, true)),
-    ("spawn_linked_monitored", |call| spawn(call, "process.spawn_linked_monitored", true, true)),
+    ("spawn", spawning::spawn),
+    ("spawn_monitored", spawning::spawn_monitored),
+    ("spawn_linked", spawning::spawn_linked),
+    ("spawn_linked_monitored", spawning::spawn_linked_monitored),
+    ("exec", spawning::exec),
     ("register", register),
     ("lookup", lookup),
     ("unregister", unregister),
@@ -268,7 +267,8 @@ fn monitor(call: &mut Call<'_>) -> Result<usize, Raise> {
 
 fn unmonitor(call: &mut Call<'_>) -> Result<usize, Raise> {
     let Some(to) = dest(call, 1, "process.unmonitor(dest)")? else { return Ok(nobody(call, 1)) };
-    if call.cx().unmonitor(to) {
+    // The monitor of a child that `process.exec` waits for is not the program's own.
+    if !call.program().execs(to) && call.cx().unmonitor(to) {
         call.push_bool(true);
         return Ok(1);
     }
@@ -367,58 +367,6 @@ fn get_options(call: &mut Call<'_>) -> Result<usize, Raise> {
     call.push_bool(trap);
     call.state.set_field(-2, c"trap_links");
     Ok(1)
-}
-
-// Spawning
-
-fn spawn(call: &mut Call<'_>, name: &str, monitored: bool, linked: bool) -> Result<usize, Raise> {
-    let text = |call: &Call<'_>, argument: usize, what: &str, example: &str| match call.text(argument) {
-        Some(text) => Ok(text.to_owned()),
-        None => {
-            let kind = call.type_name(argument);
-            Err(Raise(format!("{name}(id, host, ...): {what}: expected {example}, got {kind}")))
-        }
-    };
-    let id = text(call, 1, "id", "an entry such as \"app.ws:handler\"")?;
-    let host = text(call, 2, "host", "a process.host such as \"app:processes\"")?;
-    let registry = &call.pod.registry;
-    let namespace = registry.get(call.program().entry).namespace().to_owned();
-    let resolve = |name: String| if name.contains(':') { name } else { format!("{namespace}:{name}") };
-    let (id, host) = (resolve(id), resolve(host));
-    let entry = match call.pod.registry.process(&id) {
-        Ok(entry) => entry,
-        Err(text) => return Ok(call.fail(&Error::new(Kind::NotFound, format!("{name}: {text}")))),
-    };
-    let Some(host) = call.cx().hosts().find(&host).filter(|&host| host != kernel::HostId::SYSTEM) else {
-        let hint = nearest::did_you_mean(&host, call.cx().hosts().names().skip(1));
-        return Ok(call.fail(&Error::new(Kind::NotFound, format!("{name}: no process.host \"{host}\"{hint}"))));
-    };
-    let most = call.cx().hosts()[host].mailbox_bytes;
-    let mut args = Vec::with_capacity(call.count().saturating_sub(2));
-    for argument in 3..=call.count() {
-        match value::to_term(call.state, call.pod, argument as i32, most) {
-            Ok(term) => args.push(term),
-            Err(text) => {
-                let text = value::explain(&text);
-                return Err(Raise(format!("{name}(id, host, ...): argument {}: {text}", argument - 2)));
-            }
-        }
-    }
-    let body = SpawnBody::Seed(Box::new(Seed { entry, args, extension: None }));
-    match call.cx().spawn(Spawn { host, body, monitored, linked }) {
-        Ok(pid) => {
-            // Whoever spawns much at once gives way to what it spawned: a bomb cannot outrun the scheduler.
-            let program = call.program();
-            program.spawned += 1;
-            if program.spawned.is_multiple_of(SPAWNS_PER_SLICE) {
-                call.pod.arm();
-            }
-            let (_, cx) = call.both();
-            call.pod.push_pid(call.state, pid, cx.hosts());
-            Ok(1)
-        }
-        Err(error) => Ok(call.fail(&error)),
-    }
 }
 
 // Names

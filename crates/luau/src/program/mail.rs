@@ -8,7 +8,7 @@ use crate::call::push_error;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Body, Claim, Cx, Event, Hosts, Mail, Message, Time};
+use kernel::{Body, Claim, Cx, Event, Exit, Hosts, Mail, Message, Pid, Time};
 
 impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
@@ -32,6 +32,12 @@ impl Program {
             Mail::Message(message) => {
                 let lane = self.more.as_ref().map_or(INBOX, |more| more.lanes.of_topic(&message.topic));
                 (lane, Item::Message(message, claim))
+            }
+            Mail::Event(Event::Exit { from, exit, at }) => {
+                if self.executed(from, &exit) {
+                    return None;
+                }
+                (EVENTS, Item::Event(Event::Exit { from, exit, at }))
             }
             Mail::Event(event) => (EVENTS, Item::Event(event)),
             Mail::Timer(token) if token & SLEEP != 0 => {
@@ -110,6 +116,19 @@ impl Program {
         }
     }
 
+    /// Gives the result of a child to the task that waits for it in `process.exec`; whether one does.
+    fn executed(&mut self, child: Pid, exit: &Exit) -> bool {
+        let waiter = self.more.as_mut().and_then(|more| more.execs.remove(&child));
+        let Some((id, turn)) = waiter else { return false };
+        let pod = self.pod.clone();
+        if let Some(task) = self.task(id).filter(|task| task.turn == turn && task.wait == Wait::Exec) {
+            let thread = task.innermost();
+            let values = if thread.reserve(12) { push_result(thread, &pod, exit) } else { 0 };
+            self.wake(id, values);
+        }
+        true
+    }
+
     fn slept(&mut self, token: u64) {
         let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
         if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
@@ -184,6 +203,23 @@ fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i3
             6
         }
     }
+}
+
+/// `value` or `nil, err`.
+fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
+    if let Some(error) = &exit.error {
+        thread.push_nil();
+        // On another thread: one that is suspended cannot call the constructor.
+        let main = pod.main();
+        push_error(main, pod, error);
+        main.move_to(thread, 1);
+        return 2;
+    }
+    match &exit.value {
+        Some(value) if value::push_term(thread, pod, value) => {}
+        _ => thread.push_nil(),
+    }
+    1
 }
 
 /// `kind, from, at, value, error` for an end; `kind, from, at, reason` for a request.

@@ -370,7 +370,7 @@ impl Program {
     /// Makes a waiting task ready, with `values` on top of its innermost thread.
     pub(crate) fn wake(&mut self, id: TaskId, values: i32) {
         if let Some(task) = self.task(id)
-            && matches!(task.wait, Wait::Receive(_) | Wait::Park | Wait::Sleep)
+            && matches!(task.wait, Wait::Receive(_) | Wait::Park | Wait::Sleep | Wait::Exec)
         {
             task.wait = Wait::Ready { values };
             self.enqueue(id);

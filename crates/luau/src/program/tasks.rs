@@ -34,6 +34,8 @@ pub(crate) enum Wait {
     Park,
     /// A timer.
     Sleep,
+    /// The end of a child; see [`super::More::execs`].
+    Exec,
     /// It runs.
     Running,
     /// It is over.
