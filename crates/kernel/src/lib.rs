@@ -1,10 +1,11 @@
-//! The kernel: processes with mailboxes, links, monitors, names and timers, on shards that share nothing.
+//! The kernel: processes with mailboxes, links, monitors, names, groups and timers, on shards that share nothing.
 //!
 //! It knows no Luau, no sockets, no YAML and no wall clock: time is an argument, so a whole node can run in a
 //! simulator. Read in this order: what a process is ([`process`]), what it gets ([`message`], [`term`]), how it is
 //! found ([`pid`], [`node`]), and how a shard runs it ([`shard`]).
 
 pub mod error;
+pub mod groups;
 pub mod host;
 pub mod keeper;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod timers;
 pub mod topic;
 
 pub use error::{Error, Kind};
+pub use groups::Change;
 pub use host::{Host, HostId, Hosts, Placement};
 pub use mailbox::Claim;
 pub use message::{Body, Event, Exit, Frame, Mail, Message, Relayed};

@@ -10,11 +10,13 @@ pub const PROCESSES_PER_HOST: u32 = 1_000_000;
 pub const TIMERS_PER_PROCESS: u32 = 10_000;
 /// Names that one process may hold.
 pub const NAMES_PER_PROCESS: usize = 1_000;
+/// Groups that one process may be in, and that it may monitor.
+pub const GROUPS_PER_PROCESS: usize = 1_000;
 /// CANCEL events that wait unread in one mailbox; a further one changes nothing, so it is dropped.
 pub const PENDING_CANCELS: u8 = 16;
 /// Nesting of a term; deeper values are refused where they are built.
 pub const TERM_DEPTH: usize = 100;
-/// Longest topic and longest name, in bytes.
+/// Longest topic, name and name of a group, in bytes.
 pub const LABEL_BYTES: usize = 255;
 /// Shards of one node: a PID has eight bits for its shard.
 pub const SHARDS: usize = 256;

@@ -19,6 +19,8 @@ pub enum Mail {
     Timer(u64),
     /// The mailbox of a process that was full has room again; see [`crate::Cx::await_room`].
     Room(Pid),
+    /// Somebody joined or left a group that this process monitors; see [`crate::Cx::next_change`].
+    Groups,
     /// Messages of this process were received; see [`crate::Cx::take_receipts`].
     Receipts,
 }

@@ -1,6 +1,7 @@
 //! What the shards of a node share: which processes live, who has which name, and one inbox for each shard.
 
 use crate::error::Error;
+use crate::groups::Groups;
 use crate::host::{HostId, Hosts};
 use crate::limits;
 use crate::mailbox::Class;
@@ -20,6 +21,7 @@ pub struct Node {
     /// The node's hosts.
     pub hosts: Hosts,
     pub(crate) names: Names,
+    pub(crate) groups: Groups,
     shards: Vec<Shared>,
     next_shard: AtomicU32,
 }
@@ -40,6 +42,7 @@ struct Shared {
 /// From one shard to another.
 pub(crate) enum Signal {
     Deliver { to: Pid, message: Message, class: Class },
+    Broadcast { to: Vec<Pid>, message: Message },
     Spawn { pid: Pid, parent: Option<Pid>, seed: Box<dyn Any + Send>, monitor: Option<Pid>, link: Option<Pid> },
     Event { to: Pid, event: Event },
     Monitor { from: Pid, to: Pid },
@@ -50,6 +53,7 @@ pub(crate) enum Signal {
     Terminate { to: Pid, exit: Exit },
     TerminateChild { of: Pid, to: Pid, exit: Exit },
     Named { name: SmolStr, pid: Pid },
+    Groups { to: Pid },
     Receipts { to: Pid, messages: u32, bytes: u64 },
     AwaitRoom { from: Pid, to: Pid },
     Room { to: Pid, of: Pid },
@@ -59,7 +63,7 @@ pub(crate) enum Signal {
 impl Node {
     /// A node of `shards` shards. `boot` is a random number, different for each start.
     pub fn new(boot: u32, shards: usize, hosts: Hosts) -> Arc<Node> {
-        let shards = (0..shards.clamp(1, limits::SHARDS))
+        let shards: Vec<Shared> = (0..shards.clamp(1, limits::SHARDS))
             .map(|_| Shared {
                 slots: SharedSlots::default(),
                 inbox: Mutex::default(),
@@ -68,7 +72,8 @@ impl Node {
                 gauges: Gauges::default(),
             })
             .collect();
-        Arc::new(Node { boot, hosts, names: Names::default(), shards, next_shard: AtomicU32::new(0) })
+        let groups = Groups::new(shards.len());
+        Arc::new(Node { boot, hosts, names: Names::default(), groups, shards, next_shard: AtomicU32::new(0) })
     }
 
     /// How many shards the node has.
@@ -102,6 +107,11 @@ impl Node {
     /// Names that are held.
     pub fn names(&self) -> usize {
         self.names.len()
+    }
+
+    /// Groups that have members or monitors, and how many members and monitors they have in all.
+    pub fn groups(&self) -> (usize, usize) {
+        self.groups.len()
     }
 
     /// Spawns a process from outside of all shards.

@@ -1,13 +1,15 @@
 //! The trait that everything with a PID implements, and what a process may ask of the kernel.
 
 use crate::error::{Error, Kind};
+use crate::groups::Change;
 use crate::host::{HostId, Hosts};
 use crate::limits;
 use crate::mailbox::{Claim, Class};
-use crate::message::{Exit, Mail, Message};
+use crate::message::{self, Exit, Mail, Message};
 use crate::pid::Pid;
 use crate::shard::Core;
 use crate::timers::{Time, TimerId};
+use crate::topic::Topic;
 use smol_str::SmolStr;
 use std::any::Any;
 
@@ -243,6 +245,49 @@ impl Cx<'_> {
         self.core.unregister(self.pid, name)
     }
 
+    // Groups
+
+    /// Puts a process of this node into a group. To be in it already is no error and changes nothing.
+    pub fn join(&mut self, group: &str, pid: Pid) -> Result<(), Error> {
+        self.core.join(&group_name(group)?, pid)
+    }
+
+    /// Takes a process out of a group; whether it was in it.
+    pub fn leave(&mut self, group: &str, pid: Pid) -> bool {
+        self.core.leave(group, pid)
+    }
+
+    /// Who is in a group, in no particular order.
+    pub fn members(&self, group: &str) -> Vec<Pid> {
+        let mut members = self.core.node.groups.members(group);
+        members.retain(|&pid| self.core.is_alive(pid));
+        members
+    }
+
+    /// Sends a message to all who are in a group now, this process among them if it is. To how many: those whose
+    /// mailbox is full do not get it.
+    pub fn broadcast(&mut self, group: &str, topic: Topic, body: message::Body) -> usize {
+        let members = self.core.node.groups.members(group);
+        self.core.broadcast(members, &Message { topic, from: self.pid, body })
+    }
+
+    /// Who is in a group, and from now on [`Mail::Groups`] when somebody joins or leaves it.
+    pub fn monitor_group(&mut self, group: &str) -> Result<Vec<Pid>, Error> {
+        self.core.monitor_group(&group_name(group)?, self.pid)
+    }
+
+    /// Ends [`Cx::monitor_group`], also for what has not been told; whether there was one.
+    pub fn unmonitor_group(&mut self, group: &str) -> bool {
+        self.core.node.groups.unmonitor(group, self.pid)
+    }
+
+    /// The next join or leave that this process has not been told. To be called until it is `None`: only then comes
+    /// [`Mail::Groups`] again. A leave that follows an untold join of the same process undoes it, and the other way
+    /// round, so a process that does not ask lets nothing pile up.
+    pub fn next_change(&mut self) -> Option<Change> {
+        self.core.node.groups.next_change(self.pid)
+    }
+
     // Time
 
     /// [`Mail::Timer`] with `token` at a time; refused when the process has too many timers.
@@ -254,4 +299,13 @@ impl Cx<'_> {
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.cancel_timer(self.pid, id)
     }
+}
+
+fn group_name(group: &str) -> Result<SmolStr, Error> {
+    if group.is_empty() || group.len() > limits::LABEL_BYTES || group.starts_with('@') {
+        let most = limits::LABEL_BYTES;
+        let text = format!("\"{group}\" cannot be a group: not empty, at most {most} bytes, not beginning with \"@\"");
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    Ok(SmolStr::new(group))
 }

@@ -5,6 +5,7 @@
 //! outside see anything. So a message sent before an effect is in its receiver's shard before the effect is visible.
 
 mod core;
+mod groups;
 mod relations;
 mod rooms;
 mod signals;

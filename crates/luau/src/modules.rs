@@ -8,6 +8,7 @@ mod json;
 mod limits;
 mod logger;
 mod math;
+mod pg;
 mod process;
 mod require;
 mod time;
@@ -21,7 +22,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::c_int;
 
 /// The modules that `require` can load, beside those that a gateway adds.
-pub const BUILT_IN: [&str; 3] = ["json", "time", "logger"];
+pub const BUILT_IN: [&str; 4] = ["json", "time", "logger", "pg"];
 
 /// What the modules gave to be used from Rust, as registry references.
 pub(crate) struct Prelude {
@@ -49,10 +50,11 @@ const GLOBALS: [Part; 6] = [
     Part { name: c"require", functions: require::FUNCTIONS, source: include_str!("modules/require.luau") },
     Part { name: c"math", functions: math::FUNCTIONS, source: include_str!("modules/math.luau") },
 ];
-const MODULES: [Part; 3] = [
+const MODULES: [Part; 4] = [
     Part { name: c"json", functions: json::FUNCTIONS, source: include_str!("modules/json.luau") },
     Part { name: c"time", functions: time::FUNCTIONS, source: include_str!("modules/time.luau") },
     Part { name: c"logger", functions: logger::FUNCTIONS, source: include_str!("modules/logger.luau") },
+    Part { name: c"pg", functions: pg::FUNCTIONS, source: include_str!("modules/pg.luau") },
 ];
 
 /// Luau's own libraries that a program may use. Absent: `integer`, and everything that touches a file.

@@ -1,7 +1,7 @@
 //! The figures of the node as Prometheus text (exposition format 0.0.4).
 
 use gateway::server::site::Site;
-use kernel::Counts;
+use kernel::{Counts, Node};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,8 +26,22 @@ enum Kind {
     Counter,
 }
 
+/// What processes hold of the node's tables.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Held {
+    pub(crate) names: usize,
+    /// Groups, and their members and monitors.
+    pub(crate) groups: (usize, usize),
+}
+
+impl Held {
+    pub(crate) fn of(node: &Node) -> Held {
+        Held { names: node.names(), groups: node.groups() }
+    }
+}
+
 /// All figures: those of the shards summed, those of the servers one by one.
-pub(crate) fn of_node(counts: &Counts, names: usize, sockets: usize, dropped: u64, sites: &[Arc<Site>]) -> Vec<Metric> {
+pub(crate) fn of_node(counts: &Counts, shared: Held, sockets: usize, dropped: u64, sites: &[Arc<Site>]) -> Vec<Metric> {
     let gauge = |name, value, help| Metric { name, kind: Kind::Gauge, help, values: vec![(Vec::new(), value)] };
     let counter = |name, value, help| Metric { name, kind: Kind::Counter, help, values: vec![(Vec::new(), value)] };
     let requests =
@@ -42,7 +56,9 @@ pub(crate) fn of_node(counts: &Counts, names: usize, sockets: usize, dropped: u6
         gauge("monitors", counts.monitors, "Monitors that have not fired."),
         gauge("links", counts.links, "Links; one between two shards counts on each."),
         gauge("timers", counts.timers, "Running timers."),
-        gauge("names", names as u64, "Names that processes hold."),
+        gauge("names", shared.names as u64, "Names that processes hold."),
+        gauge("groups", shared.groups.0 as u64, "Process groups that somebody is in or monitors."),
+        gauge("group_members", shared.groups.1 as u64, "Members and monitors of all process groups."),
         counter("processes_spawned", counts.spawned, "Processes spawned."),
         counter("processes_returned", counts.returned, "Processes that returned."),
         counter("processes_failed", counts.failed, "Processes that failed or were terminated."),
@@ -98,7 +114,7 @@ mod tests {
     #[test]
     fn figures_are_written_as_prometheus_reads_them() {
         let counts = Counts { processes: 3, spawned: 7, ..Counts::default() };
-        let text = render(&of_node(&counts, 1, 2, 0, &[]));
+        let text = render(&of_node(&counts, Held::default(), 2, 0, &[]));
         assert!(text.starts_with("# HELP moonwire_processes Living processes.\n# TYPE moonwire_processes gauge\n"));
         for line in ["moonwire_processes 3", "moonwire_sockets 2", "moonwire_processes_spawned_total 7"] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");

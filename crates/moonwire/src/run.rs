@@ -170,7 +170,7 @@ fn figures(node: &Arc<Node>, loads: &Arc<Loads>, bound: &[Bound], log: &Log) -> 
     let sites: Vec<Arc<Site>> = bound.iter().map(|bound| bound.site.clone()).collect();
     Arc::new(move || {
         let counts = node.gauges().map(Counts::read).fold(Counts::default(), Counts::plus);
-        metrics::render(&metrics::of_node(&counts, node.names(), loads.sum(), dropped(), &sites))
+        metrics::render(&metrics::of_node(&counts, metrics::Held::of(&node), loads.sum(), dropped(), &sites))
     })
 }
 

@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Whether nothing follows a message, for a process that heeds that.
-    fn is_last(&self, to: Pid, message: &Message) -> bool {
+    pub(super) fn is_last(&self, to: Pid, message: &Message) -> bool {
         self.node.hosts[to.host()].last_topic.as_ref() == Some(&message.topic)
     }
 
@@ -285,6 +285,7 @@ impl Core {
         for name in &relations.names {
             self.node.release_name(name, pid);
         }
+        self.leave_all(pid);
         // Senders with credit get it back: what they sent is received by nobody, and waits no longer.
         while let Some((mail, claim)) = slot.mailbox.pop(&mut self.pool) {
             if let Mail::Message(message) = mail

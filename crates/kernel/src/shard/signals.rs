@@ -18,7 +18,7 @@ impl Core {
         self.incoming = signals;
     }
 
-    fn handle(&mut self, signal: Signal) {
+    pub(super) fn handle(&mut self, signal: Signal) {
         match signal {
             Signal::Deliver { to, message, class } => {
                 // The slot's word knows the reservation by its place, whoever lives there now.
@@ -32,6 +32,7 @@ impl Core {
                     self.return_credit(from, bytes);
                 }
             }
+            Signal::Broadcast { to, message } => self.take_broadcast(to, &message),
             Signal::Spawn { pid, parent, seed, monitor, link } => {
                 self.admit(pid, parent, Content::Seed(seed), monitor, link);
             }
@@ -69,6 +70,7 @@ impl Core {
             Signal::Receipts { to, messages, bytes } => self.take_receipts(to, messages, bytes),
             Signal::AwaitRoom { from, to } => self.queue_for_room(from, to),
             Signal::LeaveRoom { from, to } => self.leave_room(from, to),
+            Signal::Groups { to } => self.notify(to, Mail::Groups),
             Signal::Room { to, of } => self.notify(to, Mail::Room(of)),
         }
     }

@@ -2,6 +2,7 @@
 //! that only the tests move.
 
 mod ends;
+mod groups;
 mod keepers;
 mod messages;
 mod names;

@@ -4,7 +4,7 @@
 
 use crate::patient::Patient;
 use crate::world::*;
-use kernel::{Exit, Host, HostId, Kind, Next, Pid, Refused, Spawn, SpawnBody, TimerId};
+use kernel::{Body, Exit, Host, HostId, Kind, Next, Pid, Refused, Spawn, SpawnBody, TimerId, Topic};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +28,7 @@ impl Random {
 
 /// Messages that wait for a process of the small host.
 const SMALL: u32 = 4;
+const GROUPS: [&str; 2] = ["players", "guests"];
 const NAMES: [&str; 4] = ["kitchen", "cellar", "attic", "garden"];
 
 /// What one process knows of another one.
@@ -37,6 +38,8 @@ struct Pair {
     sent: Vec<String>,
     /// How many of them have been read.
     read: usize,
+    /// Topics of broadcasts that may come between them.
+    broadcasts: BTreeSet<String>,
     monitors: usize,
     unmonitors: usize,
     exits: usize,
@@ -61,6 +64,11 @@ struct Simulation {
     /// Running timers by owner: when they are due.
     timers: BTreeMap<Pid, Vec<(u64, TimerId)>>,
     trapping: BTreeSet<Pid>,
+    groups: BTreeMap<&'static str, BTreeSet<Pid>>,
+    /// Monitors of groups.
+    group_monitors: BTreeSet<(Pid, &'static str)>,
+    /// Who is a member as far as a monitor was told: monitor, group, member.
+    told: BTreeSet<(Pid, String, Pid)>,
     /// Credited messages that were accepted and not yet returned.
     credit: HashMap<Pid, u32>,
     patients: Vec<(Pid, Pid, Arc<AtomicUsize>)>,
@@ -85,6 +93,9 @@ impl Simulation {
             names: BTreeMap::new(),
             timers: BTreeMap::new(),
             trapping: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            group_monitors: BTreeSet::new(),
+            told: BTreeSet::new(),
             credit: HashMap::new(),
             patients: Vec::new(),
             last_topic: 0,
@@ -170,7 +181,7 @@ impl Simulation {
             assert!(!self.world.is_alive(a) || self.world.node.has_signals(shard), "{a:?} lives nowhere");
             return;
         }
-        match self.random.below(30) {
+        match self.random.below(34) {
             0..10 => self.send(a, b, b_lives),
             10..13 => {
                 let known = self.pairs.get(&(a, b)).is_some_and(Pair::may_watch);
@@ -236,7 +247,10 @@ impl Simulation {
                     assert!(at <= self.world.now.0, "a timer that was not due was gone");
                 }
             }
-            _ => self.world.act(a, |cx| cx.await_room(b)),
+            29 => self.world.act(a, |cx| cx.await_room(b)),
+            30..32 => self.group(a, b, b_lives),
+            32 => self.broadcast(a),
+            _ => self.monitor_group(a),
         }
     }
 
@@ -255,6 +269,55 @@ impl Simulation {
             }
             Err(Refused::NotFound) => assert!(!self.world.is_alive(b), "a living process was not found"),
             Err(Refused::Full) => assert!(b_lives),
+        }
+    }
+
+    fn group(&mut self, a: Pid, b: Pid, b_lives: bool) {
+        let group = GROUPS[self.random.below(GROUPS.len())];
+        let members = self.groups.entry(group).or_default();
+        if self.random.one_in(3) {
+            let was = self.world.act(a, |cx| cx.leave(group, b));
+            let known = members.remove(&b);
+            assert!(was == known || !self.world.is_alive(b), "{b:?} left {group}: {was}, but {known} was known");
+            return;
+        }
+        match self.world.act(a, |cx| cx.join(group, b)) {
+            Ok(()) => {
+                assert!(b_lives, "the dead joined");
+                members.insert(b);
+            }
+            Err(error) => assert!(error.kind == Kind::NotFound && !self.world.is_alive(b), "{error}"),
+        }
+    }
+
+    /// Every member gets it or has a full mailbox, and it keeps its place among what `a` sends.
+    fn broadcast(&mut self, a: Pid) {
+        let group = GROUPS[self.random.below(GROUPS.len())];
+        let topic = self.topic();
+        let members = self.world.act(a, |cx| cx.members(group));
+        // Who gets it is seen by what happens to one that has room for all: those of the small host may be full.
+        let sent = self.world.act(a, |cx| cx.broadcast(group, Topic::from(&*topic), Body::None));
+        assert!(sent <= members.len());
+        let roomy = members.iter().filter(|pid| pid.host() != self.hosts[1]).count();
+        assert!(sent >= roomy, "{sent} got the broadcast, but {roomy} have room for it");
+        for pid in members {
+            self.pair(a, pid).broadcasts.insert(topic.clone());
+        }
+    }
+
+    fn monitor_group(&mut self, a: Pid) {
+        let group = GROUPS[self.random.below(GROUPS.len())];
+        if self.random.one_in(3) {
+            assert_eq!(self.world.act(a, |cx| cx.unmonitor_group(group)), self.group_monitors.remove(&(a, group)));
+            self.told.retain(|(pid, of, _)| (*pid, &**of) != (a, group));
+            return;
+        }
+        match self.world.act(a, |cx| cx.monitor_group(group)) {
+            Ok(members) => {
+                assert!(self.group_monitors.insert((a, group)));
+                self.told.extend(members.into_iter().map(|pid| (a, group.to_owned(), pid)));
+            }
+            Err(error) => assert!(error.kind == Kind::AlreadyExists && self.group_monitors.contains(&(a, group))),
         }
     }
 
@@ -319,7 +382,15 @@ impl Simulation {
     fn judge(&mut self, pid: Pid, got: &Got) {
         match got {
             Got::Message(from, topic) => {
-                if let Some(pair) = self.pairs.get_mut(&(*from, pid)).filter(|pair| !pair.sent.is_empty()) {
+                let pair = self.pairs.entry((*from, pid)).or_default();
+                if pair.broadcasts.remove(topic) {
+                    // Topics are numbered, so order shows: it comes after what was sent before it.
+                    let number = |topic: &String| topic.parse::<usize>().unwrap();
+                    let next = pair.sent.get(pair.read).map(number);
+                    assert!(next.is_none_or(|next| next > number(topic)), "a broadcast overtook a message");
+                    let late = pair.read.checked_sub(1).map(|read| number(&pair.sent[read]));
+                    assert!(late.is_none_or(|late| late < number(topic)), "a message overtook a broadcast");
+                } else if !pair.sent.is_empty() {
                     assert_eq!(pair.sent.get(pair.read), Some(topic), "{pid:?} read another message than came next");
                     pair.read += 1;
                 }
@@ -337,6 +408,12 @@ impl Simulation {
             }
             Got::Timer(due) => assert!(*due <= self.world.now.0, "a timer went off early"),
             Got::Ended(_) => assert!(!self.world.is_alive(pid)),
+            Got::Joined(other, group) => {
+                assert!(self.told.insert((pid, group.clone(), *other)), "{pid:?} was told twice that {other:?} joined");
+            }
+            Got::Left(other, group) => {
+                assert!(self.told.remove(&(pid, group.clone(), *other)), "{other:?} left and had not joined");
+            }
             Got::Cancel(..) | Got::Room(_) | Got::Receipts => {}
         }
     }
@@ -364,6 +441,16 @@ impl Simulation {
         for name in NAMES {
             assert_eq!(self.world.node.lookup(name), self.names.get(name).copied());
         }
+        for (group, members) in &mut self.groups {
+            members.retain(|pid| living.contains(pid));
+            let known: BTreeSet<Pid> = living
+                .first()
+                .map_or_else(BTreeSet::new, |&pid| self.world.act(pid, |cx| cx.members(group)).into_iter().collect());
+            assert!(living.is_empty() || known == *members, "{group} has other members than joined it");
+        }
+        let entries = self.groups.values().map(BTreeSet::len).sum::<usize>()
+            + self.group_monitors.iter().filter(|(pid, _)| living.contains(pid)).count();
+        assert_eq!(self.world.node.groups().1, entries, "the dead are in a group");
         self.check_links(&living);
     }
 
@@ -404,6 +491,17 @@ impl Simulation {
                 assert_eq!(pair.exits, pair.monitors - pair.unmonitors - open, "an EXIT of {b:?} was lost");
             }
         }
+        for &(pid, group) in &self.group_monitors {
+            if self.world.is_alive(pid) {
+                let told = self.told.iter().filter(|(monitor, of, _)| (*monitor, &**of) == (pid, group));
+                let told: BTreeSet<Pid> = told.map(|&(.., member)| member).collect();
+                assert_eq!(
+                    Some(&told),
+                    self.groups.get(group).or(Some(&BTreeSet::new())),
+                    "{pid:?} knows {group} wrong"
+                );
+            }
+        }
         for (pid, to, left) in std::mem::take(&mut self.patients) {
             assert_eq!(left.load(Ordering::Relaxed), 0, "{pid:?} waits for {to:?} for ever");
             self.world.returns(pid);
@@ -417,7 +515,7 @@ impl Simulation {
             self.world.node.terminate_from_outside(pid, "the end");
         }
         self.world.settle();
-        assert_eq!(self.world.leftovers(), [0; 6]);
+        assert_eq!(self.world.leftovers(), [0; 8]);
     }
 }
 

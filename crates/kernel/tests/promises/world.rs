@@ -19,6 +19,8 @@ pub(crate) enum Got {
     Timer(u64),
     Room(Pid),
     Receipts,
+    Joined(Pid, String),
+    Left(Pid, String),
     Ended(Option<Kind>),
 }
 
@@ -83,7 +85,15 @@ impl Process for Puppet {
                     cx.received(message.from, claim);
                 }
             }
-            self.note(Got::from(mail));
+            if let Mail::Groups = mail {
+                while let Some(change) = cx.next_change() {
+                    let group = change.group.to_string();
+                    let got = if change.joined { Got::Joined(change.pid, group) } else { Got::Left(change.pid, group) };
+                    self.note(got);
+                }
+            } else {
+                self.note(Got::from(mail));
+            }
         }
         Next::Wait
     }
@@ -106,6 +116,7 @@ impl From<Mail> for Got {
             Mail::Timer(token) => Got::Timer(token),
             Mail::Room(of) => Got::Room(of),
             Mail::Receipts => Got::Receipts,
+            Mail::Groups => unreachable!("a change has its own call"),
         }
     }
 }
@@ -305,12 +316,16 @@ impl World {
         self.node.gauges().map(Counts::read).fold(Counts::default(), Counts::plus)
     }
 
-    /// Every figure that must be back at zero when nobody lives: processes, monitors, links, timers, names, places.
-    pub(crate) fn leftovers(&mut self) -> [u64; 6] {
+    /// Every figure that must be back at zero when nobody lives: processes, monitors, links, timers, names, places,
+    /// groups, and who is in them or monitors them.
+    pub(crate) fn leftovers(&mut self) -> [u64; 8] {
         let counts = self.counts();
         let living = self.node.hosts.names().filter_map(|name| self.node.hosts.find(name));
         let places = living.map(|host| u64::from(self.node.hosts[host].living())).sum();
-        [counts.processes, counts.monitors, counts.links, counts.timers, self.node.names() as u64, places]
+        let (groups, memberships) = self.node.groups();
+        let names = self.node.names() as u64;
+        let groups = [groups as u64, memberships as u64];
+        [counts.processes, counts.monitors, counts.links, counts.timers, names, places, groups[0], groups[1]]
     }
 }
 

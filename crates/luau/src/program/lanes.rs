@@ -5,18 +5,22 @@
 
 use super::tasks::TaskId;
 use crate::state::State;
-use kernel::{Claim, Cx, Event, Message, TimerId, Topic};
-use rustc_hash::FxHashMap;
+use kernel::{Change, Claim, Cx, Event, Message, TimerId, Topic};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::os::raw::c_int;
 
 pub(crate) const INBOX: u32 = 0;
 pub(crate) const EVENTS: u32 = 1;
 
+/// Joins and leaves that may wait before they are looked through.
+const MANY_CHANGES: usize = 1024;
+
 /// What a lane carries.
 pub(crate) enum Item {
     Message(Message, Claim),
     Event(Event),
+    Change(Change),
 }
 
 #[derive(Default)]
@@ -25,6 +29,45 @@ pub(crate) struct Lane {
     /// Tasks that wait for the lane, with the turn in which they began to.
     pub(crate) waiters: VecDeque<(TaskId, u32)>,
     pub(crate) closed: bool,
+}
+
+impl Lane {
+    /// Puts a join or leave behind the others. When many wait, those that cancel out go: a program that does not
+    /// receive its events holds no more of them than there are members.
+    pub(crate) fn push_change(&mut self, change: Change) {
+        self.items.push_back(Item::Change(change));
+        if self.items.len() >= MANY_CHANGES && self.items.len().is_power_of_two() {
+            self.cancel_out();
+        }
+    }
+
+    fn cancel_out(&mut self) {
+        // Of one process's joins and leaves, which take turns, an even number is none and an odd one is the last.
+        let mut odd = FxHashSet::default();
+        for item in &self.items {
+            if let Item::Change(change) = item {
+                let key = (change.group.clone(), change.pid);
+                if !odd.remove(&key) {
+                    odd.insert(key);
+                }
+            }
+        }
+        let mut kept: VecDeque<Item> = VecDeque::with_capacity(self.items.len());
+        while let Some(item) = self.items.pop_back() {
+            if let Item::Change(change) = &item
+                && !odd.remove(&(change.group.clone(), change.pid))
+            {
+                continue;
+            }
+            kept.push_front(item);
+        }
+        self.items = kept;
+    }
+
+    /// Drops the joins and leaves of a group.
+    pub(crate) fn forget_group(&mut self, group: &str) {
+        self.items.retain(|item| !matches!(item, Item::Change(change) if change.group == group));
+    }
 }
 
 /// A timer that puts ticks into a channel.

@@ -8,7 +8,7 @@ use crate::call::push_error;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Body, Claim, Cx, Event, Exit, Hosts, Mail, Message, Pid, Time};
+use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Pid, Time};
 
 impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
@@ -49,11 +49,18 @@ impl Program {
                 self.more().ticks.push(token);
                 return None;
             }
+            Mail::Groups => return self.changed(cx, wanted),
             Mail::Room(_) | Mail::Receipts => return None,
         };
         if wanted == Some(lane) {
             return Some(item);
         }
+        self.put(lane, item, cx);
+        None
+    }
+
+    /// Brings an item to the task that waits for its lane, or puts it on the lane.
+    fn put(&mut self, lane: u32, item: Item, cx: &mut Cx<'_>) {
         if let Some(id) = self.next_waiter(lane) {
             let receiving = self.task(id).is_some_and(|task| task.wait == Wait::Receive(lane));
             if receiving {
@@ -61,13 +68,29 @@ impl Program {
                 let thread = self.task(id).map_or(main, |task| task.innermost());
                 let values = self.push_item(thread, item, cx);
                 self.wake(id, values);
-                return None;
+                return;
             }
             // It watches several things: it wakes up and looks again.
             self.wake(id, 0);
         }
-        self.more().lanes.get(lane).items.push_back(item);
-        None
+        let lane = self.more().lanes.get(lane);
+        match item {
+            Item::Change(change) => lane.push_change(change),
+            item => lane.items.push_back(item),
+        }
+    }
+
+    /// Takes all that happened in the groups that the process monitors; the first is given back if it is wanted.
+    fn changed(&mut self, cx: &mut Cx<'_>, wanted: Option<u32>) -> Option<Item> {
+        let mut first = None;
+        while let Some(change) = cx.next_change() {
+            if wanted == Some(EVENTS) && first.is_none() {
+                first = Some(Item::Change(change));
+            } else {
+                self.put(EVENTS, Item::Change(change), cx);
+            }
+        }
+        first
     }
 
     /// Puts an item that was in the inbox on the lane that it belongs on now.
@@ -75,7 +98,7 @@ impl Program {
         let lanes = &mut self.more().lanes;
         let lane = match &item {
             Item::Message(message, _) => lanes.of_topic(&message.topic),
-            Item::Event(_) => EVENTS,
+            Item::Event(_) | Item::Change(_) => EVENTS,
         };
         lanes.get(lane).items.push_back(item);
     }
@@ -112,6 +135,7 @@ impl Program {
                 cx.received(message.from, claim);
                 push_message(thread, &pod, cx.hosts(), message)
             }
+            Item::Change(change) => push_change(thread, &pod, cx.hosts(), &change),
             Item::Event(event) => push_event(thread, &pod, cx.hosts(), &self.timer, event),
         }
     }
@@ -220,6 +244,15 @@ fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
         _ => thread.push_nil(),
     }
     1
+}
+
+/// `kind, pid, nil, group`.
+fn push_change(thread: State, pod: &Pod, hosts: &Hosts, change: &Change) -> i32 {
+    thread.push_string(if change.joined { b"pg.join" } else { b"pg.leave" });
+    pod.push_pid(thread, change.pid, hosts);
+    thread.push_nil();
+    thread.push_string(change.group.as_bytes());
+    4
 }
 
 /// `kind, from, at, value, error` for an end; `kind, from, at, reason` for a request.

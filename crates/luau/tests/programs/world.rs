@@ -37,7 +37,7 @@ pub struct World {
 impl World {
     /// A world of the given `(id, text)`; ids with `lib` in them are libraries.
     pub fn new(sources: &[(&str, &str)], change: impl FnOnce(&mut Host)) -> World {
-        let modules: Vec<String> = ["json", "time", "logger"].map(String::from).to_vec();
+        let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
         let imports: Vec<(String, String)> = sources
             .iter()
             .filter(|(id, _)| id.contains("lib"))
