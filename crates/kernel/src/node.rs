@@ -43,7 +43,7 @@ struct Shared {
 pub(crate) enum Signal {
     Deliver { to: Pid, message: Message, class: Class },
     Broadcast { to: Vec<Pid>, message: Message },
-    Spawn { pid: Pid, parent: Option<Pid>, seed: Box<dyn Any + Send>, monitor: Option<Pid>, link: Option<Pid> },
+    Spawn { pid: Pid, seed: Box<dyn Any + Send>, birth: Birth },
     Event { to: Pid, event: Event },
     Monitor { from: Pid, to: Pid },
     Unmonitor { from: Pid, to: Pid },
@@ -58,6 +58,21 @@ pub(crate) enum Signal {
     AwaitRoom { from: Pid, to: Pid },
     Room { to: Pid, of: Pid },
     LeaveRoom { from: Pid, to: Pid },
+}
+
+/// What a process is born with.
+#[derive(Default)]
+pub(crate) struct Birth {
+    /// Who spawned it.
+    pub(crate) parent: Option<Pid>,
+    /// Who monitors it.
+    pub(crate) monitor: Option<Pid>,
+    /// With whom it is linked.
+    pub(crate) link: Option<Pid>,
+    /// The name that it holds already.
+    pub(crate) name: Option<SmolStr>,
+    /// The first message of its mailbox, which counts against no limit.
+    pub(crate) first: Option<Message>,
 }
 
 impl Node {
@@ -117,7 +132,7 @@ impl Node {
     /// Spawns a process from outside of all shards.
     pub fn spawn_from_outside(&self, shard: usize, host: HostId, seed: Box<dyn Any + Send>) -> Result<Pid, Error> {
         let pid = self.allocate(shard, host)?;
-        self.push(shard, std::iter::once(Signal::Spawn { pid, parent: None, seed, monitor: None, link: None }));
+        self.push(shard, std::iter::once(Signal::Spawn { pid, seed, birth: Birth::default() }));
         Ok(pid)
     }
 
@@ -254,6 +269,24 @@ impl Node {
     pub(crate) fn retire(&self, pid: Pid, failed: bool) {
         self.hosts[pid.host()].leave();
         self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation(), failed);
+    }
+
+    /// Hands a new process to its shard together with its name: whoever finds the name finds the process there.
+    pub(crate) fn push_birth(&self, pid: Pid, seed: Box<dyn Any + Send>, birth: Birth) -> Result<(), NameRefused> {
+        let shared = &self.shards[pid.shard()];
+        let was_waiting = {
+            // Under the lock nobody can send to the name before the process is in place.
+            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(name) = &birth.name {
+                self.take_name(name, pid)?;
+            }
+            inbox.push(Signal::Spawn { pid, seed, birth });
+            shared.waiting.swap(true, Ordering::Release)
+        };
+        if !was_waiting {
+            self.wake(pid.shard());
+        }
+        Ok(())
     }
 
     /// Appends signals to a shard's inbox in order and wakes it if it may be waiting.

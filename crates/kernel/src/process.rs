@@ -166,7 +166,14 @@ impl Cx<'_> {
 
     /// Spawns a process. An error says which limit refused it.
     pub fn spawn(&mut self, spawn: Spawn) -> Result<Pid, Error> {
-        self.core.spawn(Some(self.pid), spawn)
+        self.core.spawn(Some(self.pid), spawn, None, None)
+    }
+
+    /// Spawns a process that holds a name before it runs, and whose mailbox begins with a message. An error of kind
+    /// [`Kind::AlreadyExists`] says that a living process holds the name.
+    pub fn spawn_as(&mut self, spawn: Spawn, name: Option<&str>, first: Option<Message>) -> Result<Pid, Error> {
+        let name = name.map(valid_name).transpose()?;
+        self.core.spawn(Some(self.pid), spawn, name, first)
     }
 
     /// Monitors a process: one [`crate::Event::Exit`] when it ends.
@@ -225,14 +232,7 @@ impl Cx<'_> {
 
     /// Takes a name for a process of this node.
     pub fn register(&mut self, name: &str, pid: Pid) -> Result<(), Error> {
-        if name.is_empty() || name.len() > limits::LABEL_BYTES || name.starts_with(['{', '@']) || name == "nil" {
-            let text = format!(
-                "\"{name}\" cannot be a name: not empty, at most {} bytes, not \"nil\", not beginning with \"{{\" or \"@\"",
-                limits::LABEL_BYTES
-            );
-            return Err(Error::new(Kind::Invalid, text));
-        }
-        self.core.register(&SmolStr::new(name), pid)
+        self.core.register(&valid_name(name)?, pid)
     }
 
     /// Who has a name.
@@ -308,4 +308,15 @@ fn group_name(group: &str) -> Result<SmolStr, Error> {
         return Err(Error::new(Kind::Invalid, text));
     }
     Ok(SmolStr::new(group))
+}
+
+fn valid_name(name: &str) -> Result<SmolStr, Error> {
+    if name.is_empty() || name.len() > limits::LABEL_BYTES || name.starts_with(['{', '@']) || name == "nil" {
+        let text = format!(
+            "\"{name}\" cannot be a name: not empty, at most {} bytes, not \"nil\", not beginning with \"{{\" or \"@\"",
+            limits::LABEL_BYTES
+        );
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    Ok(SmolStr::new(name))
 }

@@ -89,7 +89,7 @@ impl Shard {
 
     /// Spawns a process that has no parent, such as the session of an accepted connection.
     pub fn spawn(&mut self, spawn: Spawn) -> Result<Pid, crate::Error> {
-        self.core.spawn(None, spawn)
+        self.core.spawn(None, spawn, None, None)
     }
 
     /// Ends a process with an exit of the driver's choice.

@@ -84,7 +84,7 @@ fn main() {
     let began = Instant::now();
     let mut pids = Vec::with_capacity(processes);
     for _ in 0..processes {
-        let seed = Seed { entry, args: Vec::new(), extension: None };
+        let seed = Seed { entry, args: Vec::new(), context: None, extension: None };
         pids.push(spawn(&mut shard, host, SpawnBody::Seed(Box::new(seed))));
         if pids.len() % 64 == 0 {
             shard.begin(now());

@@ -11,7 +11,7 @@ pub(crate) mod slice;
 pub(crate) mod tasks;
 
 use crate::registry::EntryIndex;
-use crate::runtime::Extension;
+use crate::runtime::{Extension, Seed};
 use crate::vm::Pod;
 use heap::Heap;
 use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
@@ -37,6 +37,8 @@ pub(crate) struct Program {
     pub(crate) channels: c_int,
     /// What only programs with more than one coroutine, channel or timer have.
     pub(crate) more: Option<Box<More>>,
+    /// What it hands on to all processes that it begins: a table. It never changes.
+    pub(crate) context: Option<Term>,
     pub(crate) extension: Option<Box<dyn Extension>>,
     /// Processes that it has spawned.
     pub(crate) spawned: u32,
@@ -69,14 +71,8 @@ enum Phase {
 }
 
 impl Program {
-    pub(crate) fn new(
-        pod: Rc<Pod>,
-        timer: Rc<SliceTimer>,
-        entry: EntryIndex,
-        pid: Pid,
-        args: Vec<Term>,
-        extension: Option<Box<dyn Extension>>,
-    ) -> Program {
+    pub(crate) fn new(pod: Rc<Pod>, timer: Rc<SliceTimer>, pid: Pid, seed: Seed) -> Program {
+        let Seed { entry, args, context, extension } = seed;
         let (thread, anchor) = pod.new_thread();
         pod.living.set(pod.living.get() + 1);
         let main = Task::new(thread);
@@ -91,6 +87,7 @@ impl Program {
             main,
             channels: 0,
             more: None,
+            context,
             extension,
             spawned: 0,
             heap: Heap::default(),

@@ -17,6 +17,8 @@ pub struct Seed {
     pub entry: EntryIndex,
     /// The arguments of its function.
     pub args: Vec<Term>,
+    /// Values that it hands on to all processes that it begins, as a table; see the module `ctx`.
+    pub context: Option<Term>,
     /// What it keeps for a native module.
     pub extension: Option<Box<dyn Extension>>,
 }
@@ -79,7 +81,6 @@ impl Factory for Runtime {
     fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
         let seed = seed.downcast::<Seed>().map_err(|_| Error::new(Kind::Internal, "a seed that is not Luau's"))?;
         let pod = self.pod().map_err(|text| Error::new(Kind::Unavailable, text))?;
-        let Seed { entry, args, extension } = *seed;
-        Ok(Box::new(Program::new(pod, self.timer.clone(), entry, pid, args, extension)))
+        Ok(Box::new(Program::new(pod, self.timer.clone(), pid, *seed)))
     }
 }

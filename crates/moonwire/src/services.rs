@@ -120,7 +120,7 @@ fn keep(node: &Arc<Node>, registry: &Registry, service: &ProcessService) -> Resu
     let seed = {
         let phases = phases.clone();
         move || -> Box<dyn Any + Send> {
-            let program = Seed { entry, args: args.clone(), extension: None };
+            let program = Seed { entry, args: args.clone(), context: None, extension: None };
             Box::new(ServiceSeed { program, phases: phases.clone() })
         }
     };

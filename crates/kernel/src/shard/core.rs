@@ -6,7 +6,7 @@ use crate::host::Placement;
 use crate::limits;
 use crate::mailbox::{Claim, Class, Pool};
 use crate::message::{Event, Exit, Mail, Message};
-use crate::node::{NameRefused, Node, Signal, SlotState};
+use crate::node::{Birth, NameRefused, Node, Signal, SlotState};
 use crate::pid::Pid;
 use crate::probe::{Counts, Probe};
 use crate::process::{Body, Refused, Spawn};
@@ -205,38 +205,75 @@ impl Core {
 
     // Beginning and end
 
-    pub(crate) fn spawn(&mut self, parent: Option<Pid>, spawn: Spawn) -> Result<Pid, Error> {
+    /// Spawns a process; with a name, it holds that before it runs. `ALREADY_EXISTS` if a living process holds it.
+    pub(crate) fn spawn(
+        &mut self,
+        parent: Option<Pid>,
+        spawn: Spawn,
+        name: Option<SmolStr>,
+        first: Option<Message>,
+    ) -> Result<Pid, Error> {
         let spread = self.node.hosts[spawn.host].placement == Placement::Spread;
         let shard = if spread && matches!(spawn.body, Body::Seed(_)) { self.node.next_shard() } else { self.index };
-        let pid = self.node.allocate(shard, spawn.host)?;
-        if let Some(parent) = parent {
-            self.relate_child(parent, pid, spawn.monitored, spawn.linked);
+        if let Some(name) = &name {
+            self.free_from_dead(name);
         }
-        let monitor = parent.filter(|_| spawn.monitored);
-        let link = parent.filter(|_| spawn.linked);
-        match spawn.body {
+        let pid = self.node.allocate(shard, spawn.host)?;
+        let Spawn { body, monitored, linked, .. } = spawn;
+        let (monitor, link) = (parent.filter(|_| monitored), parent.filter(|_| linked));
+        let birth = Birth { parent, monitor, link, name: name.clone(), first };
+        let content = match body {
             Body::Seed(seed) if shard != self.index => {
                 // At once: from now on anybody may send to the PID, and nothing may arrive before its process. With all
                 // that was sent before, so that nothing which the process causes can overtake it.
-                self.signal(shard, Signal::Spawn { pid, parent, seed, monitor, link });
                 self.node.push_all(&mut self.outgoing);
+                match self.node.push_birth(pid, seed, birth) {
+                    Ok(()) => None,
+                    Err(refused) => return Err(self.unborn(pid, name.as_deref(), refused)),
+                }
             }
-            Body::Seed(seed) => self.admit(pid, parent, Content::Seed(seed), monitor, link),
-            Body::Here(process) => self.admit(pid, parent, Content::Process(process), monitor, link),
+            body => {
+                if let Some(name) = &birth.name
+                    && let Err(refused) = self.node.take_name(name, pid)
+                {
+                    return Err(self.unborn(pid, Some(name), refused));
+                }
+                let content = match body {
+                    Body::Seed(seed) => Content::Seed(seed),
+                    Body::Here(process) => Content::Process(process),
+                };
+                Some((content, birth))
+            }
+        };
+        // What becomes of a process elsewhere is not heard of here before this turn is over.
+        if let Some(parent) = parent {
+            self.relate_child(parent, pid, monitored, linked);
+        }
+        if let Some((content, birth)) = content {
+            self.admit(pid, content, birth);
         }
         Ok(pid)
     }
 
+    /// Takes back the PID of a process that could not have its name: nobody has seen it.
+    fn unborn(&mut self, pid: Pid, name: Option<&str>, refused: NameRefused) -> Error {
+        self.node.retire(pid, false);
+        self.name_refused(name.unwrap_or_default(), pid, &refused)
+    }
+
+    /// A process that is about to be ended here keeps no name from its successor.
+    fn free_from_dead(&self, name: &str) {
+        if let Some(holder) = self.node.lookup(name)
+            && !self.is_alive(holder)
+        {
+            self.node.release_name(name, holder);
+        }
+    }
+
     /// Gives a new process its slot.
-    pub(crate) fn admit(
-        &mut self,
-        pid: Pid,
-        parent: Option<Pid>,
-        content: Content,
-        monitor: Option<Pid>,
-        link: Option<Pid>,
-    ) {
+    pub(crate) fn admit(&mut self, pid: Pid, content: Content, birth: Birth) {
         self.counts.count(Probe::Spawned);
+        let Birth { parent, monitor, link, name, first } = birth;
         let slot = self.slots.grow(pid.slot());
         *slot = Slot { content, pid: Some(pid), parent, run: Run::Queued, ..Slot::default() };
         if let Some(watcher) = monitor {
@@ -246,7 +283,13 @@ impl Core {
             slot.relations().links.insert(partner);
             self.counts.links += 1;
         }
+        if let Some(name) = name {
+            slot.relations().names.push(name);
+        }
         self.ready.push_back(pid);
+        if let Some(first) = first {
+            self.deliver(pid, first, Class::Reserved);
+        }
     }
 
     /// Dooms a process with an exit; the first exit counts.
@@ -328,16 +371,8 @@ impl Core {
     pub(crate) fn register(&mut self, name: &SmolStr, pid: Pid) -> Result<(), Error> {
         self.meet(pid);
         let taken = if self.is_alive(pid) { self.node.take_name(name, pid) } else { Err(NameRefused::Dead) };
-        let text = |pid: Pid| pid.text(&self.node.hosts);
         match taken {
-            Err(NameRefused::Dead) => Err(Error::new(Kind::NotFound, format!("{} does not live", text(pid)))),
-            Err(NameRefused::TooMany) => Err(Error::new(
-                Kind::Unavailable,
-                format!("a process holds at most {} names", limits::NAMES_PER_PROCESS),
-            )),
-            Err(NameRefused::HeldBy(holder)) => {
-                Err(Error::new(Kind::AlreadyExists, format!("the name \"{name}\" is held by {}", text(holder))))
-            }
+            Err(refused) => Err(self.name_refused(name, pid, &refused)),
             Ok(()) => {
                 if self.is_local(pid) {
                     self.named(name.clone(), pid);
@@ -345,6 +380,19 @@ impl Core {
                     self.signal(pid.shard(), Signal::Named { name: name.clone(), pid });
                 }
                 Ok(())
+            }
+        }
+    }
+
+    fn name_refused(&self, name: &str, pid: Pid, refused: &NameRefused) -> Error {
+        let text = |pid: Pid| pid.text(&self.node.hosts);
+        match *refused {
+            NameRefused::Dead => Error::new(Kind::NotFound, format!("{} does not live", text(pid))),
+            NameRefused::TooMany => {
+                Error::new(Kind::Unavailable, format!("a process holds at most {} names", limits::NAMES_PER_PROCESS))
+            }
+            NameRefused::HeldBy(holder) => {
+                Error::new(Kind::AlreadyExists, format!("the name \"{name}\" is held by {}", text(holder)))
             }
         }
     }

@@ -33,9 +33,7 @@ impl Core {
                 }
             }
             Signal::Broadcast { to, message } => self.take_broadcast(to, &message),
-            Signal::Spawn { pid, parent, seed, monitor, link } => {
-                self.admit(pid, parent, Content::Seed(seed), monitor, link);
-            }
+            Signal::Spawn { pid, seed, birth } => self.admit(pid, Content::Seed(seed), birth),
             Signal::Event { to, event: Event::Exit { from, exit, .. } } => self.monitor_fired(from, to, exit),
             Signal::Event { to, event } => {
                 if let Event::Cancel { .. } = event {

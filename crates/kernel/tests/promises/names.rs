@@ -1,7 +1,7 @@
 //! Registered names.
 
 use crate::world::*;
-use kernel::{Kind, limits};
+use kernel::{HostId, Kind, Spawn, limits};
 
 #[test]
 fn a_name_is_found_from_every_shard_at_once() {
@@ -113,4 +113,61 @@ fn what_could_be_a_pid_or_nobody_cannot_be_a_name() {
         assert_eq!(error.kind, Kind::Invalid, "{name}");
     }
     world.act(pid, |cx| cx.register(&long[1..], pid)).unwrap();
+}
+
+#[test]
+fn a_process_born_with_a_name_and_a_message_has_both_before_it_runs() {
+    for spread_out in [false, true] {
+        let mut world = World::with_hosts(2, vec![spread()]);
+        let (parent, other) = (world.puppet(0), world.puppet(1));
+        world.settle();
+        let host = if spread_out { world.node.hosts.find("app:spread").unwrap() } else { HostId::SYSTEM };
+        for name in ["tea", "coffee"] {
+            let first = Some(message(parent, "first"));
+            let child = world.act(parent, |cx| cx.spawn_as(Spawn { host, ..child() }, Some(name), first)).unwrap();
+            // Found at once from everywhere; what is sent now comes behind the first message.
+            let found = world.act(other, |cx| cx.lookup(name)).unwrap();
+            assert_eq!(found, child);
+            world.act(other, |cx| cx.send(found, message(other, "second"))).unwrap();
+            world.settle();
+            let got = [Got::Message(parent, "first".into()), Got::Message(other, "second".into())];
+            assert_eq!(world.got(child), got);
+            world.returns(child);
+            world.settle();
+        }
+        assert_eq!(world.node.names(), 0);
+    }
+}
+
+#[test]
+fn a_process_whose_name_is_held_is_not_born() {
+    for spread_out in [false, true] {
+        let mut world = World::with_hosts(2, vec![spread()]);
+        let parent = world.puppet(0);
+        world.settle();
+        let host = world.node.hosts.find(if spread_out { "app:spread" } else { "moonwire:system" }).unwrap();
+        world.act(parent, |cx| cx.register("tea", parent)).unwrap();
+        let before = world.node.hosts[host].living();
+        for _ in 0..2 {
+            let spawn = Spawn { host, monitored: true, linked: true, ..child() };
+            let error = world.act(parent, |cx| cx.spawn_as(spawn, Some("tea"), None)).unwrap_err();
+            assert_eq!(error.kind, Kind::AlreadyExists);
+        }
+        world.settle();
+        assert_eq!((world.node.hosts[host].living(), world.got(parent)), (before, vec![]));
+    }
+}
+
+#[test]
+fn a_name_of_a_process_that_was_just_ended_is_free_for_its_successor() {
+    let mut world = World::new(1);
+    let parent = world.puppet(0);
+    let old = world.puppet(0);
+    world.act(parent, |cx| cx.register("tea", old)).unwrap();
+    let new = world.act(parent, |cx| {
+        cx.terminate(old, None).unwrap();
+        cx.spawn_as(child(), Some("tea"), None).unwrap()
+    });
+    world.settle();
+    assert_eq!(world.node.lookup("tea"), Some(new));
 }

@@ -11,6 +11,7 @@ use crate::vm::pod::{Condemned, LastFrame};
 use bytes::Bytes;
 use kernel::limits::LABEL_BYTES;
 use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Topic};
+use spawning::spawner::FUNCTIONS as SPAWNER;
 use units::nearest;
 
 /// Longest reason of a cancel or a termination; the rest is cut.
@@ -36,6 +37,17 @@ pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("spawn_linked", spawning::spawn_linked),
     ("spawn_linked_monitored", spawning::spawn_linked_monitored),
     ("exec", spawning::exec),
+    SPAWNER[0],
+    SPAWNER[1],
+    SPAWNER[2],
+    SPAWNER[3],
+    SPAWNER[4],
+    SPAWNER[5],
+    SPAWNER[6],
+    SPAWNER[7],
+    SPAWNER[8],
+    SPAWNER[9],
+    SPAWNER[10],
     ("register", register),
     ("lookup", lookup),
     ("unregister", unregister),

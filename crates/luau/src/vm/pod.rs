@@ -49,6 +49,8 @@ pub(crate) struct Refs {
     pub(crate) make_error: c_int,
     /// `(channel, value)`: puts a timer's tick into its channel.
     pub(crate) tick: c_int,
+    /// The metatable of spawners.
+    pub(crate) spawner: c_int,
     /// The environment's metatable, which reads the shared globals.
     environment: c_int,
     /// The metatable that marks an empty table as an object.
@@ -66,6 +68,7 @@ pub(crate) struct Pod {
     /// The metatables that are recognised by their address.
     object: *const c_void,
     pub(crate) error: *const c_void,
+    pub(crate) spawner: *const c_void,
     /// Each entry's chunk once it is loaded, as a registry reference.
     chunks: RefCell<Vec<c_int>>,
     /// The native modules by name, as registry references.
@@ -123,6 +126,7 @@ impl Pod {
             refs: Refs::default(),
             object: std::ptr::null(),
             error: std::ptr::null(),
+            spawner: std::ptr::null(),
             modules: FxHashMap::default(),
             pids: RefCell::new(vec![None; PID_CACHE]),
             collector,
@@ -153,10 +157,12 @@ impl Pod {
         let filled = Rc::get_mut(&mut pod).ok_or("a new pod is shared")?;
         filled.object = main_pointer(main, prelude.object);
         filled.error = main_pointer(main, prelude.error);
+        filled.spawner = main_pointer(main, prelude.spawner);
         filled.modules = prelude.modules;
         filled.refs = Refs {
             make_error: prelude.make_error,
             tick: prelude.tick,
+            spawner: prelude.spawner,
             environment: environment(main),
             object: prelude.object,
             pids,

@@ -81,7 +81,7 @@ impl World {
     pub fn spawn(&mut self, id: &str, args: Vec<Term>) -> kernel::Pid {
         let entry = self.registry.find(id).unwrap();
         let host = self.host;
-        let seed = Box::new(Seed { entry, args, extension: None });
+        let seed = Box::new(Seed { entry, args, context: None, extension: None });
         let spawn = Spawn { host, body: SpawnBody::Seed(seed), monitored: true, linked: false };
         self.shard.enter(self.watcher, |cx| (Next::Wait, cx.spawn(spawn).unwrap())).unwrap()
     }

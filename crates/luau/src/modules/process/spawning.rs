@@ -1,5 +1,7 @@
 //! Beginning other processes: `process.spawn` and its kin, and `process.exec`, which waits for what comes of it.
 
+pub(super) mod spawner;
+
 use crate::call::{Call, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
 use crate::program::tasks::Wait;
@@ -25,26 +27,30 @@ const LINKED: Relation = Relation { monitored: false, linked: true };
 const BOTH: Relation = Relation { monitored: true, linked: true };
 
 pub(super) fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn", NONE)
+    give_pid(call, "process.spawn", NONE, 0)
 }
 
 pub(super) fn spawn_monitored(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_monitored", MONITORED)
+    give_pid(call, "process.spawn_monitored", MONITORED, 0)
 }
 
 pub(super) fn spawn_linked(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_linked", LINKED)
+    give_pid(call, "process.spawn_linked", LINKED, 0)
 }
 
 pub(super) fn spawn_linked_monitored(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_linked_monitored", BOTH)
+    give_pid(call, "process.spawn_linked_monitored", BOTH, 0)
 }
 
-/// `process.exec(id, host, ...)`: the task waits for the EXIT, which is for it alone; see `Program::route`.
+/// `process.exec(id, host, ...)`.
 pub(super) fn exec(call: &mut Call<'_>) -> Result<usize, Raise> {
-    const NAME: &str = "process.exec";
-    must_be_able_to_wait(call, "process.exec(id, host, ...)")?;
-    match child(call, NAME, MONITORED)? {
+    give_result(call, "process.exec", 0)
+}
+
+/// Spawns a process and has the task wait for its EXIT, which is for it alone; see `Program::route`.
+fn give_result(call: &mut Call<'_>, name: &str, before: usize) -> Result<usize, Raise> {
+    must_be_able_to_wait(call, &format!("{name}(id, host, ...)"))?;
+    match child(call, name, MONITORED, before)? {
         Ok(pid) => {
             let program = call.program();
             let waiter = program.wait(Wait::Exec);
@@ -55,8 +61,19 @@ pub(super) fn exec(call: &mut Call<'_>) -> Result<usize, Raise> {
     }
 }
 
-fn give_pid(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<usize, Raise> {
-    match child(call, name, relation)? {
+/// Spawns a process, or addresses the holder of its name, and gives the PID.
+fn give_pid(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) -> Result<usize, Raise> {
+    let found = match spawner::holder(call, name, relation, before)? {
+        Some(holder) => holder,
+        None => match child(call, name, relation, before)? {
+            // Somebody took the name in between.
+            Err(error) if error.kind == Kind::AlreadyExists => {
+                spawner::holder(call, name, relation, before)?.unwrap_or(Err(error))
+            }
+            spawned => spawned,
+        },
+    };
+    match found {
         Ok(pid) => {
             let (_, cx) = call.both();
             call.pod.push_pid(call.state, pid, cx.hosts());
@@ -66,17 +83,19 @@ fn give_pid(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<usize
     }
 }
 
-/// Spawns the process that the arguments `id, host, ...` describe.
-fn child(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<Result<Pid, Error>, Raise> {
-    let (entry, host) = match place(call, name)? {
+/// Spawns the process that the arguments `id, host, ...` describe. Of a method they come after `before` others.
+fn child(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) -> Result<Result<Pid, Error>, Raise> {
+    let (entry, host) = match place(call, name, before)? {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
     let most = call.cx().hosts()[host].mailbox_bytes;
-    let args = arguments(call, name, 3, most)?;
-    let body = SpawnBody::Seed(Box::new(Seed { entry, args, extension: None }));
+    let args = arguments(call, name, 3 + before, most)?;
+    let (registered, context) = (spawner::name(call, before), spawner::context(call, before)?);
+    let first = spawner::message(call, name, before, most)?;
+    let body = SpawnBody::Seed(Box::new(Seed { entry, args, context, extension: None }));
     let Relation { monitored, linked } = relation;
-    let spawned = call.cx().spawn(Spawn { host, body, monitored, linked });
+    let spawned = call.cx().spawn_as(Spawn { host, body, monitored, linked }, registered.as_deref(), first);
     if spawned.is_ok() {
         // Whoever spawns much at once gives way to what it spawned: a bomb cannot outrun the scheduler.
         let program = call.program();
@@ -88,8 +107,8 @@ fn child(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<Result<P
     Ok(spawned)
 }
 
-/// The entry and the host that the first two arguments name.
-fn place(call: &mut Call<'_>, name: &str) -> Result<Result<(EntryIndex, HostId), Error>, Raise> {
+/// The entry and the host that two arguments name.
+fn place(call: &mut Call<'_>, name: &str, before: usize) -> Result<Result<(EntryIndex, HostId), Error>, Raise> {
     let text = |call: &Call<'_>, argument: usize, what: &str, example: &str| match call.text(argument) {
         Some(text) => Ok(text.to_owned()),
         None => {
@@ -97,8 +116,8 @@ fn place(call: &mut Call<'_>, name: &str) -> Result<Result<(EntryIndex, HostId),
             Err(Raise(format!("{name}(id, host, ...): {what}: expected {example}, got {kind}")))
         }
     };
-    let id = text(call, 1, "id", "an entry such as \"app.ws:handler\"")?;
-    let host = text(call, 2, "host", "a process.host such as \"app:processes\"")?;
+    let id = text(call, 1 + before, "id", "an entry such as \"app.ws:handler\"")?;
+    let host = text(call, 2 + before, "host", "a process.host such as \"app:processes\"")?;
     let registry = &call.pod.registry;
     let namespace = registry.get(call.program().entry).namespace().to_owned();
     let resolve = |name: String| if name.contains(':') { name } else { format!("{namespace}:{name}") };

@@ -1,0 +1,236 @@
+//! Spawners: what `process.with_name`, `with_context` and `with_message` give. A spawner is a read-only table, and so is
+//! all that it holds: its fields say what the child is born with.
+
+use super::super::topic;
+use super::{BOTH, LINKED, MONITORED, NONE, Relation, give_pid, give_result};
+use crate::call::{Call, Native, Raise};
+use crate::state::State;
+use crate::value;
+use kernel::{Body, Error, Kind, Message, Pid, Refused, Term};
+use std::ffi::CStr;
+
+/// Bytes of the values that travel.
+const CONTEXT: u64 = 64 << 10;
+/// Bytes of a message that a spawner holds; the host's limit is looked at when it is sent.
+const MESSAGE: u64 = 8 << 20;
+
+const FIELDS: [&CStr; 4] = [c"_name", c"_context", c"_topic", c"_values"];
+
+pub(in crate::modules::process) const FUNCTIONS: [(&str, Native); 11] = [
+    ("with_name", |call| with_name(call, 0)),
+    ("with_context", |call| with_context(call, 0)),
+    ("with_message", |call| with_message(call, 0)),
+    ("and_name", |call| with_name(call, method(call, "with_name(name)")?)),
+    ("and_context", |call| with_context(call, method(call, "with_context(values)")?)),
+    ("and_message", |call| with_message(call, method(call, "with_message(topic, ...)")?)),
+    ("its_spawn", |call| give(call, "spawner:spawn", NONE)),
+    ("its_spawn_monitored", |call| give(call, "spawner:spawn_monitored", MONITORED)),
+    ("its_spawn_linked", |call| give(call, "spawner:spawn_linked", LINKED)),
+    ("its_spawn_linked_monitored", |call| give(call, "spawner:spawn_linked_monitored", BOTH)),
+    ("its_exec", |call| {
+        let before = method(call, "exec(id, host, ...)")?;
+        give_result(call, "spawner:exec", before)
+    }),
+];
+
+fn give(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<usize, Raise> {
+    let written = name.trim_start_matches("spawner:");
+    let before = method(call, &format!("{written}(id, host, ...)"))?;
+    give_pid(call, name, relation, before)
+}
+
+/// The arguments before those of the call: the spawner itself.
+fn method(call: &Call<'_>, what: &str) -> Result<usize, Raise> {
+    if call.type_name(1) == "table" && call.state.metatable_pointer(1) == call.pod.spawner {
+        return Ok(1);
+    }
+    Err(Raise(format!("spawner:{what}: call it with a colon on a spawner, got {}", call.type_name(1))))
+}
+
+// Making
+
+fn with_name(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
+    if call.text(1 + before).is_none() {
+        let got = call.type_name(1 + before);
+        return Err(Raise(format!("process.with_name(name): name: expected a text, got {got}")));
+    }
+    call.state.copy(1 + before as i32);
+    finish(call, before, &[c"_name"])
+}
+
+fn with_context(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
+    const WHAT: &str = "process.with_context(values)";
+    let (state, given) = (call.state, 1 + before as i32);
+    if call.type_name(1 + before) != "table" {
+        return Err(Raise(format!("{WHAT}: values: expected a table, got {}", call.type_name(1 + before))));
+    }
+    match context(call, before)? {
+        Some(context) => call.push_term(&context)?,
+        None => state.push_table(0, 4),
+    }
+    let merged = state.top();
+    let mut place = 0;
+    loop {
+        place = state.raw_iterate(given, place);
+        if place < 0 {
+            break;
+        }
+        if !state.is_string(-2) {
+            return Err(Raise(format!("{WHAT}: values: expected texts as keys, got a {}", state.type_name(-2))));
+        }
+        state.raw_set(merged);
+    }
+    let copy = value::to_term(state, call.pod, merged, CONTEXT);
+    let copy = copy.map_err(|text| Raise(format!("{WHAT}: values: {}", value::explain(&text))))?;
+    call.push_term(&copy)?;
+    freeze(state)?;
+    finish(call, before, &[c"_context"])
+}
+
+fn with_message(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
+    const WHAT: &str = "process.with_message(topic, ...)";
+    topic(call, 1 + before, WHAT)?;
+    let (state, first) = (call.state, 2 + before as i32);
+    let count = call.count() as i32 + 1 - first;
+    let copy = value::arguments(state, call.pod, first, count, MESSAGE);
+    let copy = copy.map_err(|text| Raise(format!("{WHAT}: payload: {}", value::explain(&text))))?;
+    state.copy(first - 1);
+    // In a table, so that no payload and a payload of nil are told apart from a message that there is not.
+    state.push_table(1, 0);
+    if let Some(copy) = copy {
+        call.push_term(&copy)?;
+        state.raw_set_index(-2, 1);
+    }
+    freeze(state)?;
+    finish(call, before, &[c"_topic", c"_values"])
+}
+
+/// Leaves a new spawner: the one that the call is a method of with the values on top in the given fields.
+fn finish(call: &mut Call<'_>, before: usize, fields: &[&CStr]) -> Result<usize, Raise> {
+    let state = call.state;
+    if !state.reserve(8) {
+        return Err(Raise("stack overflow".to_owned()));
+    }
+    state.push_table(0, 4);
+    let spawner = state.top();
+    if before > 0 {
+        for field in FIELDS {
+            state.get_field(1, field);
+            state.set_field(spawner, field);
+        }
+    }
+    for (index, field) in fields.iter().enumerate() {
+        state.copy(spawner - (fields.len() - index) as i32);
+        state.set_field(spawner, field);
+    }
+    state.push_ref(call.pod.refs.spawner);
+    state.set_metatable(spawner);
+    state.set_readonly(spawner);
+    Ok(1)
+}
+
+/// Makes the value on top, with all that is in it, read-only.
+fn freeze(state: State) -> Result<(), Raise> {
+    if state.type_name(-1) != "table" {
+        return Ok(());
+    }
+    if !state.reserve(4) {
+        return Err(Raise("stack overflow".to_owned()));
+    }
+    let (table, mut place) = (state.top(), 0);
+    state.set_readonly(table);
+    loop {
+        place = state.raw_iterate(table, place);
+        if place < 0 {
+            return Ok(());
+        }
+        freeze(state)?;
+        state.pop(2);
+    }
+}
+
+// Reading
+
+/// The name that the child is to hold.
+pub(super) fn name(call: &Call<'_>, before: usize) -> Option<String> {
+    let state = call.state;
+    if before == 0 {
+        return None;
+    }
+    state.get_field(1, c"_name");
+    let name = state.is_string(-1).then(|| String::from_utf8_lossy(state.string(-1)).into_owned());
+    state.pop(1);
+    name
+}
+
+/// The values that the child gets: the caller's own, or those of the spawner, which began with them.
+pub(super) fn context(call: &mut Call<'_>, before: usize) -> Result<Option<Term>, Raise> {
+    let state = call.state;
+    if before > 0 {
+        state.get_field(1, c"_context");
+        let term = (state.type_name(-1) == "table").then(|| value::to_term(state, call.pod, -1, u64::MAX));
+        state.pop(1);
+        if let Some(term) = term {
+            return term.map(Some).map_err(Raise);
+        }
+    }
+    Ok(call.program().context.clone())
+}
+
+/// The message that the child finds.
+pub(super) fn message(call: &mut Call<'_>, name: &str, before: usize, most: u64) -> Result<Option<Message>, Raise> {
+    let state = call.state;
+    if before == 0 {
+        return Ok(None);
+    }
+    let top = state.top();
+    state.get_field(1, c"_topic");
+    state.get_field(1, c"_values");
+    let message = if state.is_string(top + 1) {
+        let topic = String::from_utf8_lossy(state.string(top + 1)).as_ref().into();
+        state.raw_get_index(top + 2, 1);
+        let body = match value::arguments(state, call.pod, top + 3, i32::from(!state.is_nil(top + 3)), most) {
+            Ok(Some(term)) => Body::Term(term),
+            Ok(None) => Body::None,
+            Err(text) => return Err(Raise(format!("{name}(id, host, ...): message: {}", value::explain(&text)))),
+        };
+        Some(Message { topic, from: call.program().pid, body })
+    } else {
+        None
+    };
+    state.set_top(top);
+    Ok(message)
+}
+
+/// Addresses the living holder of the spawner's name in place of a child: the message, then the relations.
+pub(super) fn holder(
+    call: &mut Call<'_>,
+    name: &str,
+    relation: Relation,
+    before: usize,
+) -> Result<Option<Result<Pid, Error>>, Raise> {
+    let Some(held) = self::name(call, before) else { return Ok(None) };
+    let Some(pid) = call.cx().lookup(&held).filter(|&pid| call.cx().is_alive(pid)) else { return Ok(None) };
+    let most = call.cx().hosts()[pid.host()].mailbox_bytes;
+    if let Some(message) = message(call, name, before, most)? {
+        match call.cx().send(pid, message) {
+            Ok(()) => {}
+            Err(Refused::NotFound) => return Ok(None),
+            Err(Refused::Full) => {
+                let text = format!("{name}: the mailbox of \"{held}\" is full");
+                return Ok(Some(Err(Error::new(Kind::Unavailable, text))));
+            }
+        }
+    }
+    let cx = call.cx();
+    if relation.monitored
+        && let Err(error) = cx.monitor(pid)
+        && error.kind != Kind::AlreadyExists
+    {
+        return Ok(None);
+    }
+    if relation.linked && cx.link(pid).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(Ok(pid)))
+}
