@@ -107,7 +107,8 @@ async fn call(
     parts.headers.remove(header::NAME);
     let (reply, outcome) = oneshot::channel();
     let exchange = Exchange::new(asked(desk, &peer, &parts, params, body), reply);
-    let seed = luau::Seed { entry: handler.function, args: Vec::new(), context: None, extension: Some(Box::new(exchange)) };
+    let seed =
+        luau::Seed { entry: handler.function, args: Vec::new(), context: None, extension: Some(Box::new(exchange)) };
     let body = SpawnBody::Seed(Box::new(seed));
     let spawn = Spawn { host: site.host, body, monitored: false, linked: false };
     let pid = match desk.local.with(|shard, _| shard.spawn(spawn)) {

@@ -94,7 +94,7 @@ pub(super) fn holds_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Whether a path starts with `start` somewhere in `line`; `crates/work/x` and URLs do not count.
+/// Whether a path starts with `start` somewhere in `line`; a folder of that name inside the tree and URLs do not count.
 fn begins_path(line: &str, start: &str) -> bool {
     line.match_indices(start).any(|(position, _)| {
         let before = line[..position].chars().next_back();
