@@ -60,11 +60,17 @@ def test_auto_start_false_starts_nothing(server):
 
 
 def test_restart_waits_grow_by_the_factor(server):
-    """100, 200, 400, 800 ms, and what a busy machine adds."""
+    """100, 200, 400, 800 ms are announced and kept, but for what a busy machine delays a line."""
     found = waits(wait_runs(server, "failing", 5))[:4]
+    announced = [
+        r["delay_ms"]
+        for r in list(server.log)
+        if r["message"].startswith("service failed") and r["entry"] == "app:failing"
+    ]
+    assert announced[:4] == [100, 200, 400, 800]
     for index, wait in enumerate(found):
         expected = 0.1 * 2**index
-        assert expected * 0.8 < wait < expected * 1.5 + 1.0, found
+        assert expected * 0.5 < wait < expected * 1.5 + 1.0, found
 
 
 def test_restart_waits_stay_below_max_delay(server):
