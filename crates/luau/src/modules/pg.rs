@@ -1,11 +1,9 @@
 //! `pg`: the natives of process groups.
 
 use crate::call::{Call, Native, Raise};
+use crate::modules::process;
 use crate::program::lanes::EVENTS;
-use crate::value;
-use bytes::Bytes;
-use kernel::limits::LABEL_BYTES;
-use kernel::{Body, Error, Frame, Kind, Pid, Topic};
+use kernel::{Error, Kind, Pid};
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("join", join),
@@ -123,59 +121,11 @@ fn unmonitor(call: &mut Call<'_>) -> Result<usize, Raise> {
 fn broadcast(call: &mut Call<'_>) -> Result<usize, Raise> {
     const WHAT: &str = "pg.broadcast(group, topic, ...)";
     let group = group(call, WHAT)?;
-    let topic = match call.text(2) {
-        Some(text) if text.is_empty() || text.len() > LABEL_BYTES => {
-            let length = text.len();
-            return Err(Raise(format!("{WHAT}: topic: expected 1 to {LABEL_BYTES} bytes, got {length}")));
-        }
-        Some(text) if text.starts_with('@') => {
-            return Err(Raise(format!("{WHAT}: topic: \"{text}\" belongs to the system (it begins with \"@\")")));
-        }
-        Some(text) => Topic::from(text),
-        None => return Err(Raise(format!("{WHAT}: topic: expected a text, got {}", call.type_name(2)))),
-    };
+    let topic = process::topic(call, 2, WHAT)?;
     let host = call.program().pid.host();
     let most = call.cx().hosts()[host].mailbox_bytes;
-    let count = call.count().saturating_sub(2) as i32;
-    let framed = if count == 1 && &*topic == "ws.send" { frame(call, 3) } else { None };
-    let body = match framed {
-        Some(frame) => Body::Frame(frame),
-        None => match value::arguments(call.state, call.pod, 3, count, most) {
-            Ok(None) => Body::None,
-            Ok(Some(term)) => Body::Term(term),
-            Err(text) => return Err(Raise(format!("{WHAT}: payload: {}", value::explain(&text)))),
-        },
-    };
+    let body = process::payload(call, &topic, most, WHAT)?;
     let sent = call.cx().broadcast(&group, topic, body);
     call.push_number(sent as f64);
     Ok(1)
-}
-
-/// A table that is exactly `{type = "text" | "binary", data = string}`: its bytes are shared by all who get it.
-fn frame(call: &Call<'_>, argument: i32) -> Option<Frame> {
-    let state = call.state;
-    if state.type_name(argument) != "table" || !state.reserve(4) {
-        return None;
-    }
-    let (top, mut place) = (state.top(), 0);
-    let (mut binary, mut bytes) = (None, None);
-    loop {
-        place = state.raw_iterate(argument, place);
-        if place < 0 {
-            break;
-        }
-        let (key, value) = (top + 1, top + 2);
-        let text = (state.is_string(key) && state.is_string(value)).then(|| (state.string(key), state.string(value)));
-        match text {
-            Some((b"type", b"text")) => binary = Some(false),
-            Some((b"type", b"binary")) => binary = Some(true),
-            Some((b"data", data)) => bytes = Some(Bytes::copy_from_slice(data)),
-            _ => {
-                state.set_top(top);
-                return None;
-            }
-        }
-        state.set_top(top);
-    }
-    Some(Frame { binary: binary?, bytes: bytes?, relayed: None })
 }

@@ -159,7 +159,7 @@ fn answer(call: &mut Call<'_>, result: Result<(), Error>) -> usize {
     }
 }
 
-fn topic(call: &Call<'_>, argument: usize, what: &str) -> Result<Topic, Raise> {
+pub(super) fn topic(call: &Call<'_>, argument: usize, what: &str) -> Result<Topic, Raise> {
     let Some(text) = call.text(argument) else {
         return Err(Raise(format!("{what}: topic: expected a text, got {}", call.type_name(argument))));
     };
@@ -182,7 +182,7 @@ fn send(call: &mut Call<'_>) -> Result<usize, Raise> {
     let host = to.map_or(kernel::HostId::SYSTEM, Pid::host);
     let most = call.cx().hosts()[host].mailbox_bytes;
     // A payload that cannot be copied is a mistake whoever is there to get it.
-    let body = payload(call, &topic, most)?;
+    let body = payload(call, &topic, most, WHAT)?;
     let Some(to) = to else { return Ok(nobody(call, 1)) };
     let from = call.program().pid;
     match call.cx().send(to, Message { topic, from, body }) {
@@ -194,7 +194,8 @@ fn send(call: &mut Call<'_>) -> Result<usize, Raise> {
     }
 }
 
-fn payload(call: &Call<'_>, topic: &Topic, most: u64) -> Result<Body, Raise> {
+/// What a call sends: its arguments from the third on.
+pub(super) fn payload(call: &Call<'_>, topic: &Topic, most: u64, what: &str) -> Result<Body, Raise> {
     let count = call.count().saturating_sub(2) as i32;
     if count == 1
         && &**topic == "ws.send"
@@ -205,7 +206,7 @@ fn payload(call: &Call<'_>, topic: &Topic, most: u64) -> Result<Body, Raise> {
     match value::arguments(call.state, call.pod, 3, count, most) {
         Ok(None) => Ok(Body::None),
         Ok(Some(term)) => Ok(Body::Term(term)),
-        Err(text) => Err(Raise(format!("process.send(dest, topic, ...): payload: {}", value::explain(&text)))),
+        Err(text) => Err(Raise(format!("{what}: payload: {}", value::explain(&text)))),
     }
 }
 
