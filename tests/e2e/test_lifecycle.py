@@ -1,5 +1,5 @@
 """`process.service`: started with the folder, started again after a failure, spread over
-the shards, asked to stop at the end. The services of tests/apps/lifecycle say in the log
+the shards, asked to stop at the end. The services of tests/e2e/apps/lifecycle say in the log
 when they run; the log's lines carry the server's own time."""
 
 import os

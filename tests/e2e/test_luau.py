@@ -1,7 +1,7 @@
 """What a Luau program has to work with by itself: channels, coroutines, `errors`, `json`,
 `time`, `logger`, `require`, and the sandbox around it.
 
-The cases are Luau functions in tests/apps/processes/alone.luau.
+The cases are Luau functions in tests/e2e/apps/processes/alone.luau.
 """
 
 import json

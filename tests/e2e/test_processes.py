@@ -1,6 +1,6 @@
 """The process contract, as issue "The documents' WebSocket relay runs end to end" builds it.
 
-The cases are Luau functions (tests/apps/processes); what needs several processes
+The cases are Luau functions (tests/e2e/apps/processes); what needs several processes
 that a test watches at once is done with puppets.
 """
 

@@ -1,12 +1,12 @@
 //! The relay seen by two WebSocket crates that nobody here wrote: what a client sends, receives
-//! and ends with, and what its target sees of it. The server runs `tests/apps/relay`.
+//! and ends with, and what its target sees of it. The server runs `tests/e2e/apps/relay`.
 
 use serde_json::json;
 use testkit::{Client, Closed, Counters, Frame, Peer, Puppet, Report, Server, Start};
 
 const MIB: usize = 1 << 20;
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/echo");
-const RELAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/apps/relay");
+const RELAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/e2e/apps/relay");
 
 fn on(folder: &str) -> Start {
     Start::new(env!("CARGO_BIN_EXE_moonwire"), folder).shards(2)

@@ -1,6 +1,6 @@
 //! A process on strings: it does what a test says and reports whatever reaches it.
 //!
-//! Its Luau half is the folder `tests/apps/relay` (`driver.luau`, `puppet.luau`, `answer.luau`).
+//! Its Luau half is the folder `tests/e2e/apps/relay` (`driver.luau`, `puppet.luau`, `answer.luau`).
 //! The test holds one WebSocket to it; every other connection that it joins reports on that one.
 
 use crate::http::escape;
@@ -33,7 +33,7 @@ pub struct Puppet {
 }
 
 impl Puppet {
-    /// A new puppet, on a server that runs `tests/apps/relay`.
+    /// A new puppet, on a server that runs `tests/e2e/apps/relay`.
     pub async fn on(server: &Server) -> Puppet {
         let gateway = server.gateway();
         let mut control = Peer::Tungstenite.dial(gateway, "/control/driver").open().await;

@@ -64,7 +64,7 @@ def relay_steps(target, **fields):
 
 
 def ran(lease, group):
-    """A function that runs a case of tests/apps/processes and returns its result."""
+    """A function that runs a case of tests/e2e/apps/processes and returns its result."""
 
     def run(name):
         answer = lease.http("GET", f"/case/{group}/{name}")

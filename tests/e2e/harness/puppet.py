@@ -1,6 +1,6 @@
 """Processes on strings: a test commands them and sees whatever reaches them.
 
-The Luau half is `tests/apps/relay/puppet.luau`.
+The Luau half is `tests/e2e/apps/relay/puppet.luau`.
 """
 
 import json

@@ -14,7 +14,7 @@ from pathlib import Path
 from .waiting import DEADLINE, until
 
 ROOT = Path(__file__).resolve().parents[3]
-APPS = ROOT / "tests" / "apps"
+APPS = ROOT / "tests" / "e2e" / "apps"
 EXAMPLES = ROOT / "examples"
 COUNTED = ("processes", "sockets", "monitors", "links", "timers", "names", "groups", "group_members")
 LISTENING = re.compile(r"^(\S+) listening on (https?)://(\S+):(\d+)/?$")
