@@ -4,6 +4,7 @@ use crate::limits;
 use crate::topic::Topic;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The index of a host in its node's [`Hosts`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -41,6 +42,8 @@ pub struct Host {
     pub mailbox_messages: u32,
     /// Bytes that may wait for one process.
     pub mailbox_bytes: u64,
+    /// How long a process runs before it is preempted.
+    pub slice: Duration,
     /// Where children start.
     pub placement: Placement,
     /// A message on this topic is the last that a process of this host takes, if it heeds that
@@ -59,6 +62,7 @@ impl Host {
             memory_limit: 64 << 20,
             mailbox_messages: limits::MAILBOX_MESSAGES,
             mailbox_bytes: limits::MAILBOX_BYTES,
+            slice: limits::SLICE,
             placement: Placement::Parent,
             last_topic: None,
             living: AtomicU32::new(0),
@@ -68,6 +72,13 @@ impl Host {
     /// Processes that live on the host now.
     pub fn living(&self) -> u32 {
         self.living.load(Ordering::Relaxed)
+    }
+
+    /// What bounds the mailboxes of its processes, for the error of who met a full one.
+    pub fn mailbox_limits(&self) -> String {
+        let Host { name, mailbox_messages, mailbox_bytes, .. } = self;
+        let bytes = units::size::format(*mailbox_bytes);
+        format!("on host \"{name}\" mailbox_limit is {mailbox_messages} and mailbox_bytes is {bytes}")
     }
 
     pub(crate) fn enter(&self) -> bool {

@@ -1,11 +1,15 @@
 //! Every bound of the kernel, in one place. A host can lower or raise those that [`crate::Host`] carries.
 
+use std::time::Duration;
+
 /// Messages that may wait in one mailbox unless the host says otherwise.
 pub const MAILBOX_MESSAGES: u32 = 10_000;
 /// Bytes that may wait in one mailbox unless the host says otherwise.
 pub const MAILBOX_BYTES: u64 = 8 << 20;
 /// Processes that may live on one host unless it says otherwise: at some 2.5 KB each, what a small machine survives.
 pub const PROCESSES_PER_HOST: u32 = 1_000_000;
+/// How long a process computes before it is preempted, unless the host says otherwise.
+pub const SLICE: Duration = Duration::from_millis(1);
 /// Timers that one process may have running.
 pub const TIMERS_PER_PROCESS: u32 = 10_000;
 /// Names that one process may hold.

@@ -148,6 +148,22 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A duration within bounds.
+    pub(crate) fn duration_within(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        (least, most): (Duration, Duration),
+    ) -> Duration {
+        let duration = self.delay(name, default);
+        if (least..=most).contains(&duration) {
+            return duration;
+        }
+        let [found, least, most] = [duration, least, most].map(units::duration::format);
+        self.refuse_value(name, &format!("{found} is out of bounds, expected {least} to {most}"));
+        default
+    }
+
     /// A duration that may be nothing, where that means "at once".
     pub(crate) fn delay(&mut self, name: &'static str, default: Duration) -> Duration {
         self.parsed(name, "a duration such as \"30s\"", units::duration::parse).unwrap_or(default)

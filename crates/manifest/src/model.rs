@@ -236,6 +236,8 @@ pub struct ProcessHost {
     pub mailbox_limit: u64,
     /// The bytes of messages that may wait for one process.
     pub mailbox_bytes: u64,
+    /// How long a process runs before it is preempted.
+    pub slice: Duration,
     /// Where its processes run.
     pub placement: Placement,
     /// Where it is written.

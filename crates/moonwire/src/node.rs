@@ -52,6 +52,7 @@ fn host(entry: &ProcessHost) -> Host {
     host.memory_limit = entry.memory_limit;
     host.mailbox_messages = u32::try_from(entry.mailbox_limit).unwrap_or(u32::MAX);
     host.mailbox_bytes = entry.mailbox_bytes;
+    host.slice = entry.slice;
     host.placement = match entry.placement {
         Placement::Parent => kernel::Placement::Parent,
         Placement::Spread => kernel::Placement::Spread,
@@ -199,6 +200,7 @@ mod tests {
             memory_limit: 16 << 20,
             mailbox_limit: 7,
             mailbox_bytes: 70,
+            slice: Duration::from_micros(250),
             placement: Placement::Spread,
             place: Place { file: "_index.yaml".into(), line: 1, column: 1 },
         };
@@ -206,6 +208,6 @@ mod tests {
         let host = &hosts[hosts.find("app:rooms").expect("the host")];
         assert_eq!((host.max_processes, host.memory_limit), (1_000, 16 << 20));
         assert_eq!((host.mailbox_messages, host.mailbox_bytes), (7, 70));
-        assert_eq!(host.placement, kernel::Placement::Spread);
+        assert_eq!((host.slice, host.placement), (Duration::from_micros(250), kernel::Placement::Spread));
     }
 }

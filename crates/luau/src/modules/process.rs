@@ -139,11 +139,12 @@ fn nobody(call: &mut Call<'_>, argument: usize) -> usize {
     call.fail(&Error::new(Kind::NotFound, format!("{text} {what}")))
 }
 
-fn refused(call: &mut Call<'_>, argument: usize, refused: Refused) -> usize {
+fn refused(call: &mut Call<'_>, argument: usize, to: Pid, refused: Refused) -> usize {
     match refused {
         Refused::NotFound => nobody(call, argument),
         Refused::Full => {
-            let text = format!("the mailbox of {} is full", call.state.describe(argument as i32));
+            let limits = call.cx().hosts()[to.host()].mailbox_limits();
+            let text = format!("the mailbox of {} is full: {limits}", call.state.describe(argument as i32));
             call.fail(&Error::new(Kind::Unavailable, text))
         }
     }
@@ -182,7 +183,13 @@ fn send(call: &mut Call<'_>) -> Result<usize, Raise> {
     let host = to.map_or(kernel::HostId::SYSTEM, Pid::host);
     let most = call.cx().hosts()[host].mailbox_bytes;
     // A payload that cannot be copied is a mistake whoever is there to get it.
-    let body = payload(call, &topic, most, WHAT)?;
+    let body = payload(call, &topic, most, WHAT).map_err(|Raise(text)| {
+        if !text.contains(&format!("larger than {}", units::size::format(most))) {
+            return Raise(text);
+        }
+        let limits = call.cx().hosts()[host].mailbox_limits();
+        Raise(format!("{text}: {limits}"))
+    })?;
     let Some(to) = to else { return Ok(nobody(call, 1)) };
     let from = call.program().pid;
     match call.cx().send(to, Message { topic, from, body }) {
@@ -190,7 +197,7 @@ fn send(call: &mut Call<'_>) -> Result<usize, Raise> {
             call.push_bool(true);
             Ok(1)
         }
-        Err(error) => Ok(refused(call, 1, error)),
+        Err(error) => Ok(refused(call, 1, to, error)),
     }
 }
 
@@ -320,7 +327,7 @@ fn cancel(call: &mut Call<'_>) -> Result<usize, Raise> {
     let reason = reason(call, WHAT)?;
     match call.cx().cancel(to, reason.as_deref()) {
         Ok(()) => Ok(answer(call, Ok(()))),
-        Err(error) => Ok(refused(call, 1, error)),
+        Err(error) => Ok(refused(call, 1, to, error)),
     }
 }
 
@@ -340,7 +347,7 @@ fn terminate(call: &mut Call<'_>) -> Result<usize, Raise> {
             Err(Raise("terminated".to_owned()))
         }
         Ok(()) => Ok(answer(call, Ok(()))),
-        Err(error) => Ok(refused(call, 1, error)),
+        Err(error) => Ok(refused(call, 1, to, error)),
     }
 }
 

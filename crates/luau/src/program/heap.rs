@@ -56,7 +56,7 @@ impl Program {
             return None;
         }
         if own || self.heap.strikes >= STRIKES {
-            return Some(self.too_large(held, limit));
+            return Some(self.too_large(held, cx));
         }
         // It may be another process that shares the category. In a different one that shows.
         self.heap.strikes += 1;
@@ -67,9 +67,11 @@ impl Program {
         None
     }
 
-    fn too_large(&self, held: usize, limit: usize) -> Next {
-        let size = |bytes: usize| units::size::format((bytes as u64 >> 10) << 10);
-        let text = format!("memory limit exceeded: it holds {}, memory_limit is {}", size(held), size(limit));
+    fn too_large(&self, held: usize, cx: &Cx<'_>) -> Next {
+        let host = &cx.hosts()[self.pid.host()];
+        let held = units::size::format((held as u64 >> 10) << 10);
+        let (name, limit) = (&host.name, units::size::format(host.memory_limit));
+        let text = format!("memory limit exceeded: it holds {held}, memory_limit is {limit} on host \"{name}\"");
         Next::End(Exit::failed(kernel::Error::new(Kind::Unavailable, text).with_stack(self.main.innermost().trace())))
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn run(program: &mut Program, cx: &mut Cx<'_>) -> Next {
         pod.collector.after_slice(0, pod.memory.used.get());
         return next;
     }
-    let limit = cx.hosts()[program.pid.host()].memory_limit as usize;
+    let host = &cx.hosts()[program.pid.host()];
+    let (limit, length) = (host.memory_limit as usize, host.slice);
     // From here on native functions reach the program and the kernel through these pointers, and so does this slice.
     let this: *mut Program = program;
     let kernel: *mut Cx<'static> = std::ptr::from_mut(cx).cast();
@@ -61,7 +62,7 @@ pub(super) fn run(program: &mut Program, cx: &mut Cx<'_>) -> Next {
     pod.running.set(&running);
     pod.begin_slice(program.heap.category.map(|(category, _)| category));
     pod.memory.begin(limit);
-    timer.watched.begin(pod.callbacks());
+    pod.last_for(timer.watched.begin(pod.callbacks(), length));
     let ran = catch_unwind(AssertUnwindSafe(|| Slice { program: this, cx: kernel, pod: &pod, limit }.run()));
     timer.watched.end();
     pod.disarm();
@@ -121,7 +122,7 @@ impl Slice<'_> {
                 if self.pod.condemned.get() == Some(Condemned::Stuck) {
                     return Next::End(self.stuck(self.program().main.thread));
                 }
-                if self.pod.is_armed() {
+                if self.pod.is_over() {
                     let more = self.program().is_ready() || self.cx().has_mail();
                     return if more { Next::Preempted } else { Next::Wait };
                 }
@@ -252,14 +253,25 @@ impl Slice<'_> {
     }
 
     fn stuck(&self, thread: State) -> Exit {
-        Exit::failed(failure::new("ran for more than 10 ms where it cannot be suspended", thread))
+        let host = &self.cx().hosts()[self.program().pid.host()];
+        let (name, slice) = (&host.name, units::duration::format(host.slice));
+        let text =
+            format!("ran for more than 10 ms where it cannot be suspended (slice is {slice} on host \"{name}\")");
+        Exit::failed(failure::new(&text, thread))
     }
 
     fn failed(&self, thread: State) -> Exit {
         if self.pod.condemned.get() == Some(Condemned::Stuck) {
             return self.stuck(thread);
         }
-        Exit::failed(failure::of_stack(thread, self.pod, thread.trace()))
+        let mut error = failure::of_stack(thread, self.pod, thread.trace());
+        if &*error.message == "not enough memory" {
+            let host = &self.cx().hosts()[self.program().pid.host()];
+            let (name, limit) = (&host.name, units::size::format(host.memory_limit));
+            error.kind = Kind::Unavailable;
+            error.message = format!("not enough memory: memory_limit is {limit} on host \"{name}\"").into();
+        }
+        Exit::failed(error)
     }
 
     /// The main task is done: with its chunk, then its function is put in its place; or with that (`None`).

@@ -45,6 +45,11 @@ impl Memory {
         self.slice_alarm.set(limit / 2);
     }
 
+    /// Whether the running slice has taken so much that it has to end.
+    pub(crate) fn is_alarmed(&self) -> bool {
+        self.slice.get() > self.slice_alarm.get()
+    }
+
     /// Ends it; the bytes that it took and kept.
     pub(crate) fn end(&self) -> usize {
         self.slice_limit.set(isize::MAX);

@@ -5,7 +5,7 @@
 
 use super::collector::Collector;
 use super::memory::{Memory, allocate};
-use super::watchdog::{computed, settle, ticks};
+use super::watchdog::{computed, period, settle, ticks};
 use crate::call::Running;
 use crate::modules;
 use crate::registry::{EntryIndex, Registry};
@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Processes of one pod.
 pub(crate) const PROCESSES: u32 = 16_384;
-/// Nanoseconds that a slice may compute where it cannot be suspended, once the watchdog has noticed it.
-const STUCK: u64 = 9_000_000;
+/// Nanoseconds that a slice may compute where it cannot be suspended, with the tick in which the watchdog notices it.
+const STUCK: u64 = 10_000_000;
 /// The memory categories: 0 the VM's own, 1 all small processes, the rest one each for large ones (shared
 /// when there are more large processes than categories).
 const SHARED_CATEGORY: i32 = 1;
@@ -85,6 +85,8 @@ pub(crate) struct Pod {
     category: Cell<i32>,
     /// When the slice was first found where it cannot be suspended (see [`computed`]); 0 if it was not.
     stuck: Cell<u64>,
+    /// Interrupts of the watchdog that the slice outlives.
+    ticks_left: Cell<u32>,
     /// The watchdog's tick at which that was last looked into.
     looked: Cell<u64>,
     pub(crate) condemned: Cell<Option<Condemned>>,
@@ -135,6 +137,7 @@ impl Pod {
             resumed: RefCell::default(),
             category: Cell::new(SHARED_CATEGORY),
             stuck: Cell::new(0),
+            ticks_left: Cell::new(0),
             looked: Cell::new(0),
             condemned: Cell::new(None),
             living: Cell::new(0),
@@ -305,6 +308,11 @@ impl Pod {
         self.category.set(category.unwrap_or(SHARED_CATEGORY));
     }
 
+    /// The watchdog knows of the slice, and that it may last for so many interrupts.
+    pub(crate) fn last_for(&self, ticks: u32) {
+        self.ticks_left.set(ticks);
+    }
+
     /// Whether the running thread and all that wait for it can be suspended.
     pub(crate) fn can_suspend(&self, state: State) -> bool {
         state.is_yieldable() && self.resumed.borrow().iter().all(|thread| thread.is_yieldable())
@@ -334,6 +342,22 @@ impl Pod {
         }
     }
 
+    /// Whether the slice is to end where it stands. An interrupt of the watchdog that leaves it time is only counted.
+    pub(crate) fn is_over(&self) -> bool {
+        if !self.is_armed() {
+            return false;
+        }
+        let left = self.ticks_left.get();
+        if left == 0 || self.memory.is_alarmed() || self.condemned.get().is_some() {
+            return true;
+        }
+        self.ticks_left.set(left - 1);
+        // It could have been suspended here.
+        self.stuck.set(0);
+        self.disarm();
+        false
+    }
+
     /// For loops in native functions: whether the slice has run for too long to go on. The program is ended then.
     pub(crate) fn is_overdue(&self) -> bool {
         if !self.is_armed() {
@@ -347,7 +371,7 @@ impl Pod {
         let now = computed();
         match self.stuck.get() {
             0 => self.stuck.set(now),
-            since if now.saturating_sub(since) > STUCK => {
+            since if now.saturating_sub(since) > STUCK.saturating_sub(period()) => {
                 self.condemned.set(self.condemned.get().or(Some(Condemned::Stuck)));
             }
             _ => {}
@@ -357,6 +381,7 @@ impl Pod {
 
     /// Interrupts the running slice at its next safe point.
     pub(crate) fn arm(&self) {
+        self.ticks_left.set(0);
         // SAFETY: the callbacks live as long as the VM.
         unsafe { (*self.callbacks.as_ptr()).interrupt = Some(interrupt) };
     }
@@ -407,8 +432,10 @@ pub(crate) unsafe extern "C-unwind" fn interrupt(l: *mut ffi::lua_State, gc: c_i
         (state, Pod::of(state))
     };
     if pod.can_suspend(state) {
-        pod.disarm();
-        state.break_out();
+        if pod.is_over() {
+            pod.disarm();
+            state.break_out();
+        }
         return;
     }
     // Inside a comparator, a metamethod or a pattern: it cannot be suspended, only ended. It stays armed: it is

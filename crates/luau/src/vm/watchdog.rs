@@ -1,7 +1,9 @@
 //! The watchdog: one thread that ends slices.
 //!
 //! Each millisecond it looks at every shard. A shard that is still in the slice that it was in at the last look gets
-//! its VM's interrupt set; the VM notices at its next loop or call. When no shard runs anything the watchdog sleeps.
+//! its VM's interrupt set; the VM notices at its next loop or call, and goes on if its host's slice is longer. It
+//! looks more often once a host with a shorter slice has run something. When no shard runs anything the watchdog
+//! sleeps.
 
 use mlua_sys as ffi;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -9,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// Between two looks.
-const TICK: Duration = Duration::from_millis(1);
+/// Nanoseconds between two looks: a millisecond, or the shortest slice of a host that has run something.
+static TICK: AtomicU64 = AtomicU64::new(1_000_000);
 /// Looks without any slice after which the watchdog sleeps.
 const IDLE: u32 = 50;
 
@@ -40,6 +42,11 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 /// A number that changes about once a millisecond while slices run.
 pub(crate) fn ticks() -> u64 {
     TICKS.load(Ordering::Relaxed)
+}
+
+/// Nanoseconds between two looks.
+pub(crate) fn period() -> u64 {
+    TICK.load(Ordering::Relaxed)
 }
 
 /// Waits until the watchdog looks at nothing. A VM that runs no slice is not touched after that.
@@ -72,8 +79,14 @@ impl Watched {
         Watched(watch)
     }
 
-    /// A slice begins.
-    pub(crate) fn begin(&self, callbacks: *mut ffi::lua_Callbacks) {
+    /// A slice of that length begins. How many interrupts it outlives.
+    pub(crate) fn begin(&self, callbacks: *mut ffi::lua_Callbacks, length: Duration) -> u32 {
+        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let mut tick = period();
+        if length < tick {
+            TICK.fetch_min(length, Ordering::Relaxed);
+            tick = length;
+        }
         self.0.callbacks.store(callbacks, Ordering::Relaxed);
         let slice = self.0.slice.load(Ordering::Relaxed);
         // In one order with `asleep`: either the watchdog sees the slice before it sleeps, or this sees it asleep.
@@ -83,6 +96,7 @@ impl Watched {
         {
             thread.unpark();
         }
+        u32::try_from(length.div_ceil(tick) - 1).unwrap_or(u32::MAX)
     }
 
     /// The slice is over.
@@ -111,7 +125,7 @@ impl Watchdog {
             let running = self.look(&mut seen);
             idle = if running { 0 } else { idle + 1 };
             if idle < IDLE {
-                thread::sleep(TICK);
+                thread::sleep(Duration::from_nanos(period()));
                 continue;
             }
             self.asleep.store(true, Ordering::SeqCst);

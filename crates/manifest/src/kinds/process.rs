@@ -9,6 +9,9 @@ use crate::kinds::{Kind, lifecycle};
 use crate::model::{Child, ChildRestart, Placement, ProcessHost, ProcessService, ProcessSupervisor, Strategy, Value};
 use crate::yaml::{Content, Node, Plain, quoted};
 
+/// The slices that a host may give: a shorter one is spent on switching, a longer one is felt by all others.
+const SLICES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(10));
+
 /// `process.host`.
 pub(crate) fn host(mut fields: Fields<'_>) -> Option<ProcessHost> {
     let placements = [("parent", Placement::Parent), ("spread", Placement::Spread)];
@@ -18,6 +21,7 @@ pub(crate) fn host(mut fields: Fields<'_>) -> Option<ProcessHost> {
         memory_limit: fields.size("memory_limit").unwrap_or(64 << 20),
         mailbox_limit: fields.count("mailbox_limit", 1).unwrap_or(10_000),
         mailbox_bytes: fields.size("mailbox_bytes").unwrap_or(8 << 20),
+        slice: fields.duration_within("slice", Duration::from_millis(1), SLICES),
         placement: fields.choice("placement", &placements, Placement::Parent),
         place: fields.entry.node.place.clone(),
     };

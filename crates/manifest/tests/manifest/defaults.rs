@@ -56,6 +56,7 @@ fn a_host_has_the_contracts_limits() {
     assert_eq!(host.memory_limit, 64 << 20);
     assert_eq!(host.mailbox_limit, 10_000);
     assert_eq!(host.mailbox_bytes, 8 << 20);
+    assert_eq!(host.slice, Duration::from_millis(1));
     assert_eq!(host.placement, Placement::Parent);
 }
 

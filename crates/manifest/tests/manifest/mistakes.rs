@@ -37,7 +37,7 @@ const ENTRIES: &[(&str, &str)] = &[
     (
         "- { name: x, kind: process.host, colour: red }",
         "x.yaml:3:34: app:x: unknown field \"colour\", expected one of name, kind, meta, max_processes, \
-         memory_limit, mailbox_limit, mailbox_bytes, placement",
+         memory_limit, mailbox_limit, mailbox_bytes, slice, placement",
     ),
     (
         "- { name: x, kind: process.lua }",
@@ -59,6 +59,14 @@ const ENTRIES: &[(&str, &str)] = &[
     (
         "- { name: x, kind: process.host, memory_limit: 64MB }",
         "x.yaml:3:48: app:x: memory_limit: \"64MB\" has the unknown unit \"MB\": write \"64MiB\"",
+    ),
+    (
+        "- { name: x, kind: process.host, slice: 50us }",
+        "x.yaml:3:41: app:x: slice: 50us is out of bounds, expected 100us to 10ms",
+    ),
+    (
+        "- { name: x, kind: process.host, slice: 1s }",
+        "x.yaml:3:41: app:x: slice: 1s is out of bounds, expected 100us to 10ms",
     ),
     (
         "- { name: x, kind: process.host, memory_limit: [1] }",

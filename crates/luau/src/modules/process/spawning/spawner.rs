@@ -217,7 +217,8 @@ pub(super) fn holder(
             Ok(()) => {}
             Err(Refused::NotFound) => return Ok(None),
             Err(Refused::Full) => {
-                let text = format!("{name}: the mailbox of \"{held}\" is full");
+                let limits = call.cx().hosts()[pid.host()].mailbox_limits();
+                let text = format!("{name}: the mailbox of \"{held}\" is full: {limits}");
                 return Ok(Some(Err(Error::new(Kind::Unavailable, text))));
             }
         }
