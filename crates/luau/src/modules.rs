@@ -5,6 +5,7 @@
 mod channel;
 mod coroutine;
 mod ctx;
+mod funcs;
 mod json;
 mod limits;
 mod logger;
@@ -23,7 +24,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::c_int;
 
 /// The modules that `require` can load, beside those that a gateway adds.
-pub const BUILT_IN: [&str; 5] = ["json", "time", "logger", "pg", "ctx"];
+pub const BUILT_IN: [&str; 6] = ["json", "time", "logger", "pg", "ctx", "funcs"];
 
 /// What the modules gave to be used from Rust, as registry references.
 pub(crate) struct Prelude {
@@ -32,6 +33,9 @@ pub(crate) struct Prelude {
     pub(crate) object: c_int,
     pub(crate) tick: c_int,
     pub(crate) spawner: c_int,
+    pub(crate) caller: c_int,
+    pub(crate) make_future: c_int,
+    pub(crate) settle: c_int,
     pub(crate) modules: FxHashMap<&'static str, c_int>,
     pub(crate) names: Vec<CString>,
 }
@@ -52,12 +56,13 @@ const GLOBALS: [Part; 6] = [
     Part { name: c"require", functions: require::FUNCTIONS, source: include_str!("modules/require.luau") },
     Part { name: c"math", functions: math::FUNCTIONS, source: include_str!("modules/math.luau") },
 ];
-const MODULES: [Part; 5] = [
+const MODULES: [Part; 6] = [
     Part { name: c"json", functions: json::FUNCTIONS, source: include_str!("modules/json.luau") },
     Part { name: c"time", functions: time::FUNCTIONS, source: include_str!("modules/time.luau") },
     Part { name: c"logger", functions: logger::FUNCTIONS, source: include_str!("modules/logger.luau") },
     Part { name: c"pg", functions: pg::FUNCTIONS, source: include_str!("modules/pg.luau") },
     Part { name: c"ctx", functions: ctx::FUNCTIONS, source: include_str!("modules/ctx.luau") },
+    Part { name: c"funcs", functions: funcs::FUNCTIONS, source: include_str!("modules/funcs.luau") },
 ];
 
 /// Luau's own libraries that a program may use. Absent: `integer`, and everything that touches a file.
@@ -127,6 +132,9 @@ pub(crate) fn install(main: State, extra: &[NativeModule]) -> Result<Prelude, St
         object: give(c"Object"),
         tick: give(c"tick"),
         spawner: give(c"Spawner"),
+        caller: give(c"Caller"),
+        make_future: give(c"make_future"),
+        settle: give(c"settle"),
         modules,
         names,
     };

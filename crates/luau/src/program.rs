@@ -4,6 +4,7 @@
 //! it runs until it waits (a native function breaks out of it), is preempted, or is done. A slice runs tasks that are
 //! ready until none is, takes mail between them, and is over after about a millisecond whatever happens.
 
+pub(crate) mod calls;
 mod heap;
 pub(crate) mod lanes;
 mod mail;
@@ -13,13 +14,14 @@ pub(crate) mod tasks;
 use crate::registry::EntryIndex;
 use crate::runtime::{Extension, Seed};
 use crate::vm::Pod;
+use calls::{Settled, Waiter};
 use heap::Heap;
 use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
 use lanes::Lanes;
 use rustc_hash::FxHashMap;
 use std::os::raw::c_int;
 use std::rc::Rc;
-use tasks::{Task, TaskId, Tasks};
+use tasks::{Task, Tasks};
 
 pub(crate) use slice::SliceTimer;
 
@@ -55,8 +57,10 @@ pub(crate) struct More {
     pub(crate) ticks: Vec<u64>,
     /// The results of `require`, as a registry reference to a table; 0 for none yet.
     pub(crate) loaded: c_int,
-    /// Children whose results are waited for, with the task that does and the turn in which it began to.
-    pub(crate) execs: FxHashMap<Pid, (TaskId, u32)>,
+    /// Children whose results are waited for, and by what: their EXIT is no event.
+    pub(crate) execs: FxHashMap<Pid, Waiter>,
+    /// Futures whose results have come, but are not in them yet.
+    pub(crate) settled: Vec<Settled>,
     /// State of `math.random`.
     pub(crate) random: u64,
 }
@@ -106,7 +110,7 @@ impl Program {
         self.more.get_or_insert_default()
     }
 
-    /// Whether `process.exec` waits for a process.
+    /// Whether a call waits for a process: its monitor is not the program's own.
     pub(crate) fn execs(&self, child: Pid) -> bool {
         self.more.as_ref().is_some_and(|more| more.execs.contains_key(&child))
     }
@@ -165,11 +169,8 @@ impl Process for Program {
         // Unread messages that programs hold in channels go back to their senders' credit.
         if let Some(more) = &mut self.more {
             more.lanes.give_back(cx);
-            // Nobody is left who could take their results.
-            for (child, _) in more.execs.drain() {
-                let _dead_already = cx.terminate(child, Some("the caller of process.exec has ended"));
-            }
         }
+        self.drop_calls(cx);
         self.release();
         if let Some(extension) = self.extension.take() {
             extension.finished(exit, cx);

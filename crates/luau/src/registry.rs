@@ -26,6 +26,26 @@ pub enum Role {
     Library,
 }
 
+impl Role {
+    /// The kind of an entry with this role.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Role::Function => "function.lua",
+            Role::Process => "process.lua",
+            Role::Library => "library.lua",
+        }
+    }
+
+    /// What such an entry is begun with, for somebody who tried something else.
+    fn hint(self) -> &'static str {
+        match self {
+            Role::Function => " (funcs.call runs a function)",
+            Role::Process => " (process.spawn and process.exec run a process)",
+            Role::Library => " (list it under `imports` and require it)",
+        }
+    }
+}
+
 /// The source of one entry.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -148,17 +168,17 @@ impl Registry {
         self.by_chunk.get(name).copied()
     }
 
-    /// The process entry of an id, or a sentence that says what is wrong with it.
-    pub(crate) fn process(&self, id: &str) -> Result<EntryIndex, String> {
+    /// The entry of an id that has the wanted role, or a sentence that says what is wrong with it.
+    pub(crate) fn find_as(&self, role: Role, id: &str) -> Result<EntryIndex, String> {
         let index = self.find(id).ok_or_else(|| {
-            let known = self.entries.iter().filter(|entry| entry.role == Role::Process).map(|entry| &*entry.id);
+            let known = self.entries.iter().filter(|entry| entry.role == role).map(|entry| &*entry.id);
             format!("no entry \"{id}\"{}", nearest::did_you_mean(id, known))
         })?;
-        match self.get(index).role {
-            Role::Process => Ok(index),
-            Role::Function => Err(format!("\"{id}\" is a function.lua; process.spawn takes a process.lua")),
-            Role::Library => Err(format!("\"{id}\" is a library.lua; process.spawn takes a process.lua")),
+        let found = self.get(index).role;
+        if found == role {
+            return Ok(index);
         }
+        Err(format!("\"{id}\" is a {}; expected a {}{}", found.kind(), role.kind(), found.hint()))
     }
 }
 

@@ -19,6 +19,16 @@ const WORKER: &str = "local function main() process.inbox():receive() end";
 /// Returns a sum.
 const ADDER: &str = "local function main(a, b) return a + b end";
 
+/// A function: the price of a thing, or an error.
+const PRICE: &str = "
+local prices = { tea = 3, cake = 5 }
+local function main(thing)
+    if not prices[thing] then
+        return nil, errors.new({ message = 'no ' .. thing, kind = errors.NOT_FOUND })
+    end
+    return prices[thing]
+end";
+
 /// The fenced examples of a declaration file: the line at which each begins, and its text.
 fn examples(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -56,7 +66,8 @@ fn every_example_of_the_declaration_files_runs() {
             let main = format!(
                 "local function main()\n{BEFORE}\nlocal function example()\n{example}\nend\nexample()\nreturn true\nend"
             );
-            let mut world = World::new(&[("app:main", &main), ("app:worker", WORKER), ("app:adder", ADDER)], |_| {});
+            let sources = [("app:main", &*main), ("app:worker", WORKER), ("app:adder", ADDER), ("app:fn_price", PRICE)];
+            let mut world = World::new(&sources, |_| {});
             world.spawn("app:main", Vec::new());
             if let Some(error) = world.exit().error {
                 faults.push(format!("{name}:{line}: {error}\n{example}"));

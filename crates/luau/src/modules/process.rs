@@ -1,6 +1,6 @@
 //! `process`: the natives of processes, messages, relations and names.
 
-mod spawning;
+pub(super) mod spawning;
 
 use crate::call::{Call, Native, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;

@@ -8,7 +8,7 @@ use crate::call::push_error;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Pid, Time};
+use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Time};
 
 impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
@@ -140,19 +140,6 @@ impl Program {
         }
     }
 
-    /// Gives the result of a child to the task that waits for it in `process.exec`; whether one does.
-    fn executed(&mut self, child: Pid, exit: &Exit) -> bool {
-        let waiter = self.more.as_mut().and_then(|more| more.execs.remove(&child));
-        let Some((id, turn)) = waiter else { return false };
-        let pod = self.pod.clone();
-        if let Some(task) = self.task(id).filter(|task| task.turn == turn && task.wait == Wait::Exec) {
-            let thread = task.innermost();
-            let values = if thread.reserve(12) { push_result(thread, &pod, exit) } else { 0 };
-            self.wake(id, values);
-        }
-        true
-    }
-
     fn slept(&mut self, token: u64) {
         let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
         if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
@@ -160,8 +147,9 @@ impl Program {
         }
     }
 
-    /// Puts the ticks of timers that have fired into their channels.
+    /// Puts the ticks of timers that have fired into their channels, and results into their futures.
     pub(super) fn fire(&mut self, cx: &mut Cx<'_>) {
+        self.settle(cx);
         let Some(more) = &mut self.more else { return };
         for token in std::mem::take(&mut more.ticks) {
             self.timer_fired(token, cx);
@@ -230,7 +218,7 @@ fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i3
 }
 
 /// `value` or `nil, err`.
-fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
+pub(super) fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
     if let Some(error) = &exit.error {
         thread.push_nil();
         // On another thread: one that is suspended cannot call the constructor.

@@ -34,7 +34,7 @@ pub(crate) enum Wait {
     Park,
     /// A timer.
     Sleep,
-    /// The end of a child; see [`super::More::execs`].
+    /// The end of a child; see [`super::calls`].
     Exec,
     /// It runs.
     Running,

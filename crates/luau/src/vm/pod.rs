@@ -51,6 +51,12 @@ pub(crate) struct Refs {
     pub(crate) tick: c_int,
     /// The metatable of spawners.
     pub(crate) spawner: c_int,
+    /// The metatable of what `funcs.with_context` gives.
+    pub(crate) caller: c_int,
+    /// `() -> future`
+    pub(crate) make_future: c_int,
+    /// `(future, value, error)`: puts a result into its future.
+    pub(crate) settle: c_int,
     /// The environment's metatable, which reads the shared globals.
     environment: c_int,
     /// The metatable that marks an empty table as an object.
@@ -69,6 +75,7 @@ pub(crate) struct Pod {
     object: *const c_void,
     pub(crate) error: *const c_void,
     pub(crate) spawner: *const c_void,
+    pub(crate) caller: *const c_void,
     /// Each entry's chunk once it is loaded, as a registry reference.
     chunks: RefCell<Vec<c_int>>,
     /// The native modules by name, as registry references.
@@ -129,6 +136,7 @@ impl Pod {
             object: std::ptr::null(),
             error: std::ptr::null(),
             spawner: std::ptr::null(),
+            caller: std::ptr::null(),
             modules: FxHashMap::default(),
             pids: RefCell::new(vec![None; PID_CACHE]),
             collector,
@@ -161,11 +169,15 @@ impl Pod {
         filled.object = main_pointer(main, prelude.object);
         filled.error = main_pointer(main, prelude.error);
         filled.spawner = main_pointer(main, prelude.spawner);
+        filled.caller = main_pointer(main, prelude.caller);
         filled.modules = prelude.modules;
         filled.refs = Refs {
             make_error: prelude.make_error,
             tick: prelude.tick,
             spawner: prelude.spawner,
+            caller: prelude.caller,
+            make_future: prelude.make_future,
+            settle: prelude.settle,
             environment: environment(main),
             object: prelude.object,
             pids,

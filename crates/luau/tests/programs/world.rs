@@ -35,7 +35,8 @@ pub struct World {
 }
 
 impl World {
-    /// A world of the given `(id, text)`; ids with `lib` in them are libraries.
+    /// A world of the given `(id, text)`; ids with `lib` in them are libraries, those with `fn` behind the colon
+    /// functions.
     pub fn new(sources: &[(&str, &str)], change: impl FnOnce(&mut Host)) -> World {
         let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
         let imports: Vec<(String, String)> = sources
@@ -49,7 +50,11 @@ impl World {
                 let library = id.contains("lib");
                 Source {
                     id,
-                    role: if library { Role::Library } else { Role::Process },
+                    role: match id.split_once(':') {
+                        _ if library => Role::Library,
+                        Some((_, name)) if name.starts_with("fn") => Role::Function,
+                        _ => Role::Process,
+                    },
                     path: id.split_once(':').unwrap().1,
                     text,
                     method: (!library).then_some("main"),

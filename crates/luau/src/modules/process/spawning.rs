@@ -1,11 +1,12 @@
-//! Beginning other processes: `process.spawn` and its kin, and `process.exec`, which waits for what comes of it.
+//! How programs begin processes: `process.spawn` and its relatives, `process.exec`, and what the module `funcs` calls.
 
-pub(super) mod spawner;
+pub(in crate::modules) mod spawner;
 
 use crate::call::{Call, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
+use crate::program::calls::{CALLS_PER_PROCESS, Waiter};
 use crate::program::tasks::Wait;
-use crate::registry::EntryIndex;
+use crate::registry::{EntryIndex, Role};
 use crate::runtime::Seed;
 use crate::value;
 use kernel::{Error, HostId, Kind, Pid, Spawn, SpawnBody, Term};
@@ -16,59 +17,92 @@ const SPAWNS_PER_SLICE: u32 = 64;
 
 /// Which relations a child is born with.
 #[derive(Clone, Copy)]
-struct Relation {
+pub(in crate::modules) struct Relation {
     monitored: bool,
     linked: bool,
 }
 
 const NONE: Relation = Relation { monitored: false, linked: false };
-const MONITORED: Relation = Relation { monitored: true, linked: false };
+pub(in crate::modules) const MONITORED: Relation = Relation { monitored: true, linked: false };
 const LINKED: Relation = Relation { monitored: false, linked: true };
 const BOTH: Relation = Relation { monitored: true, linked: true };
 
+/// A call that begins a process.
+#[derive(Clone, Copy)]
+pub(in crate::modules) struct Beginning<'a> {
+    /// The call as the user wrote it, such as `process.spawn(id, host, ...)`.
+    pub(in crate::modules) what: &'a str,
+    /// The entry that it runs.
+    pub(in crate::modules) role: Role,
+    /// Its arguments before the id: of a method the spawner.
+    pub(in crate::modules) before: usize,
+}
+
+impl<'a> Beginning<'a> {
+    fn of_process(what: &'a str, before: usize) -> Beginning<'a> {
+        Beginning { what, role: Role::Process, before }
+    }
+
+    /// The call without its arguments.
+    pub(in crate::modules) fn name(&self) -> &'a str {
+        self.what.split('(').next().unwrap_or(self.what)
+    }
+}
+
 pub(super) fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn", NONE, 0)
+    give_pid(call, "process.spawn(id, host, ...)", NONE, 0)
 }
 
 pub(super) fn spawn_monitored(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_monitored", MONITORED, 0)
+    give_pid(call, "process.spawn_monitored(id, host, ...)", MONITORED, 0)
 }
 
 pub(super) fn spawn_linked(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_linked", LINKED, 0)
+    give_pid(call, "process.spawn_linked(id, host, ...)", LINKED, 0)
 }
 
 pub(super) fn spawn_linked_monitored(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_pid(call, "process.spawn_linked_monitored", BOTH, 0)
+    give_pid(call, "process.spawn_linked_monitored(id, host, ...)", BOTH, 0)
 }
 
 /// `process.exec(id, host, ...)`.
 pub(super) fn exec(call: &mut Call<'_>) -> Result<usize, Raise> {
-    give_result(call, "process.exec", 0)
+    give_result(call, Beginning::of_process("process.exec(id, host, ...)", 0))
 }
 
-/// Spawns a process and has the task wait for its EXIT, which is for it alone; see `Program::route`.
-fn give_result(call: &mut Call<'_>, name: &str, before: usize) -> Result<usize, Raise> {
-    must_be_able_to_wait(call, &format!("{name}(id, host, ...)"))?;
-    match child(call, name, MONITORED, before)? {
+/// Begins a process and has the task wait for its EXIT, which is for it alone; see `Program::route`.
+pub(in crate::modules) fn give_result(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<usize, Raise> {
+    must_be_able_to_wait(call, beginning.what)?;
+    match awaited(call, beginning)? {
         Ok(pid) => {
             let program = call.program();
-            let waiter = program.wait(Wait::Exec);
-            program.more().execs.insert(pid, waiter);
+            let (task, turn) = program.wait(Wait::Exec);
+            program.more().execs.insert(pid, Waiter::Task(task, turn));
             Ok(WAIT)
         }
         Err(error) => Ok(call.fail(&error)),
     }
 }
 
+/// Begins a process whose end is to be waited for, unless too many are already.
+pub(in crate::modules) fn awaited(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<Pid, Error>, Raise> {
+    if call.program().more().execs.len() >= CALLS_PER_PROCESS {
+        let text =
+            format!("{}: a process waits for the results of at most {CALLS_PER_PROCESS} others", beginning.name());
+        return Ok(Err(Error::new(Kind::Unavailable, text)));
+    }
+    child(call, beginning, MONITORED)
+}
+
 /// Spawns a process, or addresses the holder of its name, and gives the PID.
-fn give_pid(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) -> Result<usize, Raise> {
-    let found = match spawner::holder(call, name, relation, before)? {
+fn give_pid(call: &mut Call<'_>, what: &str, relation: Relation, before: usize) -> Result<usize, Raise> {
+    let beginning = Beginning::of_process(what, before);
+    let found = match spawner::holder(call, what, relation, before)? {
         Some(holder) => holder,
-        None => match child(call, name, relation, before)? {
+        None => match child(call, beginning, relation)? {
             // Somebody took the name in between.
             Err(error) if error.kind == Kind::AlreadyExists => {
-                spawner::holder(call, name, relation, before)?.unwrap_or(Err(error))
+                spawner::holder(call, what, relation, before)?.unwrap_or(Err(error))
             }
             spawned => spawned,
         },
@@ -83,19 +117,29 @@ fn give_pid(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) 
     }
 }
 
-/// Spawns the process that the arguments `id, host, ...` describe. Of a method they come after `before` others.
-fn child(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) -> Result<Result<Pid, Error>, Raise> {
-    let (entry, host) = match place(call, name, before)? {
-        Ok(found) => found,
+/// Spawns the process that the arguments describe: `id, host, ...` or, of a function, `id, ...`. A function runs on
+/// the host of its caller.
+fn child(call: &mut Call<'_>, beginning: Beginning<'_>, relation: Relation) -> Result<Result<Pid, Error>, Raise> {
+    let Beginning { what, role, before } = beginning;
+    let own = call.program().pid.host();
+    let entry = match entry(call, beginning)? {
+        Ok(entry) => entry,
         Err(error) => return Ok(Err(error)),
     };
+    let (host, first) = match role {
+        Role::Function => (own, 2 + before),
+        Role::Process | Role::Library => match host(call, beginning)? {
+            Ok(host) => (host, 3 + before),
+            Err(error) => return Ok(Err(error)),
+        },
+    };
     let most = call.cx().hosts()[host].mailbox_bytes;
-    let args = arguments(call, name, 3 + before, most)?;
+    let args = arguments(call, what, first, most)?;
     let (registered, context) = (spawner::name(call, before), spawner::context(call, before)?);
-    let first = spawner::message(call, name, before, most)?;
+    let message = spawner::message(call, what, before, most)?;
     let body = SpawnBody::Seed(Box::new(Seed { entry, args, context, extension: None }));
     let Relation { monitored, linked } = relation;
-    let spawned = call.cx().spawn_as(Spawn { host, body, monitored, linked }, registered.as_deref(), first);
+    let spawned = call.cx().spawn_as(Spawn { host, body, monitored, linked }, registered.as_deref(), message);
     if spawned.is_ok() {
         // Whoever spawns much at once gives way to what it spawned: a bomb cannot outrun the scheduler.
         let program = call.program();
@@ -107,41 +151,46 @@ fn child(call: &mut Call<'_>, name: &str, relation: Relation, before: usize) -> 
     Ok(spawned)
 }
 
-/// The entry and the host that two arguments name.
-fn place(call: &mut Call<'_>, name: &str, before: usize) -> Result<Result<(EntryIndex, HostId), Error>, Raise> {
-    let text = |call: &Call<'_>, argument: usize, what: &str, example: &str| match call.text(argument) {
-        Some(text) => Ok(text.to_owned()),
-        None => {
-            let kind = call.type_name(argument);
-            Err(Raise(format!("{name}(id, host, ...): {what}: expected {example}, got {kind}")))
-        }
+/// The id that an argument names, in the caller's namespace unless it names one.
+fn id(call: &mut Call<'_>, what: &str, argument: usize, expected: &str) -> Result<String, Raise> {
+    let Some(text) = call.text(argument) else {
+        return Err(Raise(format!("{what}: {expected}, got {}", call.type_name(argument))));
     };
-    let id = text(call, 1 + before, "id", "an entry such as \"app.ws:handler\"")?;
-    let host = text(call, 2 + before, "host", "a process.host such as \"app:processes\"")?;
-    let registry = &call.pod.registry;
-    let namespace = registry.get(call.program().entry).namespace().to_owned();
-    let resolve = |name: String| if name.contains(':') { name } else { format!("{namespace}:{name}") };
-    let (id, host) = (resolve(id), resolve(host));
-    let entry = match registry.process(&id) {
-        Ok(entry) => entry,
-        Err(text) => return Ok(Err(Error::new(Kind::NotFound, format!("{name}: {text}")))),
+    if text.contains(':') {
+        return Ok(text.to_owned());
+    }
+    let text = text.to_owned();
+    let entry = call.program().entry;
+    Ok(format!("{}:{text}", call.pod.registry.get(entry).namespace()))
+}
+
+fn entry(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<EntryIndex, Error>, Raise> {
+    let example = match beginning.role {
+        Role::Function => "id: expected an entry such as \"app:price\"",
+        Role::Process | Role::Library => "id: expected an entry such as \"app.ws:handler\"",
     };
+    let id = id(call, beginning.what, 1 + beginning.before, example)?;
+    let found = call.pod.registry.find_as(beginning.role, &id);
+    Ok(found.map_err(|text| Error::new(Kind::NotFound, format!("{}: {text}", beginning.name()))))
+}
+
+fn host(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<HostId, Error>, Raise> {
+    let example = "host: expected a process.host such as \"app:processes\"";
+    let host = id(call, beginning.what, 2 + beginning.before, example)?;
     let hosts = call.cx().hosts();
-    Ok(match hosts.find(&host).filter(|&host| host != HostId::SYSTEM) {
-        Some(host) => Ok((entry, host)),
-        None => {
-            let hint = nearest::did_you_mean(&host, hosts.names().skip(1));
-            Err(Error::new(Kind::NotFound, format!("{name}: no process.host \"{host}\"{hint}")))
-        }
-    })
+    let found = hosts.find(&host).filter(|&host| host != HostId::SYSTEM);
+    Ok(found.ok_or_else(|| {
+        let hint = nearest::did_you_mean(&host, hosts.names().skip(1));
+        Error::new(Kind::NotFound, format!("{}: no process.host \"{host}\"{hint}", beginning.name()))
+    }))
 }
 
 /// Copies of the arguments from `first`, for the function of the new process.
-fn arguments(call: &Call<'_>, name: &str, first: usize, most: u64) -> Result<Vec<Term>, Raise> {
+fn arguments(call: &Call<'_>, what: &str, first: usize, most: u64) -> Result<Vec<Term>, Raise> {
     let copy = |argument: usize| {
         value::to_term(call.state, call.pod, argument as i32, most).map_err(|text| {
             let (place, text) = (argument + 1 - first, value::explain(&text));
-            Raise(format!("{name}(id, host, ...): argument {place}: {text}"))
+            Raise(format!("{what}: argument {place}: {text}"))
         })
     };
     (first..=call.count()).map(copy).collect()

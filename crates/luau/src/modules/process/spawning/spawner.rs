@@ -2,12 +2,13 @@
 //! all that it holds: its fields say what the child is born with.
 
 use super::super::topic;
-use super::{BOTH, LINKED, MONITORED, NONE, Relation, give_pid, give_result};
+use super::{BOTH, Beginning, LINKED, MONITORED, NONE, Relation, give_pid, give_result};
 use crate::call::{Call, Native, Raise};
 use crate::state::State;
 use crate::value;
 use kernel::{Body, Error, Kind, Message, Pid, Refused, Term};
 use std::ffi::CStr;
+use std::os::raw::c_int;
 
 /// Bytes of the values that travel.
 const CONTEXT: u64 = 64 << 10;
@@ -23,20 +24,19 @@ pub(in crate::modules::process) const FUNCTIONS: [(&str, Native); 11] = [
     ("and_name", |call| with_name(call, method(call, "with_name(name)")?)),
     ("and_context", |call| with_context(call, method(call, "with_context(values)")?)),
     ("and_message", |call| with_message(call, method(call, "with_message(topic, ...)")?)),
-    ("its_spawn", |call| give(call, "spawner:spawn", NONE)),
-    ("its_spawn_monitored", |call| give(call, "spawner:spawn_monitored", MONITORED)),
-    ("its_spawn_linked", |call| give(call, "spawner:spawn_linked", LINKED)),
-    ("its_spawn_linked_monitored", |call| give(call, "spawner:spawn_linked_monitored", BOTH)),
+    ("its_spawn", |call| give(call, "spawner:spawn(id, host, ...)", NONE)),
+    ("its_spawn_monitored", |call| give(call, "spawner:spawn_monitored(id, host, ...)", MONITORED)),
+    ("its_spawn_linked", |call| give(call, "spawner:spawn_linked(id, host, ...)", LINKED)),
+    ("its_spawn_linked_monitored", |call| give(call, "spawner:spawn_linked_monitored(id, host, ...)", BOTH)),
     ("its_exec", |call| {
         let before = method(call, "exec(id, host, ...)")?;
-        give_result(call, "spawner:exec", before)
+        give_result(call, Beginning::of_process("spawner:exec(id, host, ...)", before))
     }),
 ];
 
-fn give(call: &mut Call<'_>, name: &str, relation: Relation) -> Result<usize, Raise> {
-    let written = name.trim_start_matches("spawner:");
-    let before = method(call, &format!("{written}(id, host, ...)"))?;
-    give_pid(call, name, relation, before)
+fn give(call: &mut Call<'_>, what: &str, relation: Relation) -> Result<usize, Raise> {
+    let before = method(call, what.trim_start_matches("spawner:"))?;
+    give_pid(call, what, relation, before)
 }
 
 /// The arguments before those of the call: the spawner itself.
@@ -55,14 +55,19 @@ fn with_name(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
         return Err(Raise(format!("process.with_name(name): name: expected a text, got {got}")));
     }
     call.state.copy(1 + before as i32);
-    finish(call, before, &[c"_name"])
+    finish(call, before, &[c"_name"], call.pod.refs.spawner)
 }
 
 fn with_context(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
-    const WHAT: &str = "process.with_context(values)";
+    more_context(call, "process.with_context(values)", before)?;
+    finish(call, before, &[c"_context"], call.pod.refs.spawner)
+}
+
+/// Leaves the values that travel, with those of the argument after `before` others added, read-only.
+pub(in crate::modules) fn more_context(call: &mut Call<'_>, what: &str, before: usize) -> Result<(), Raise> {
     let (state, given) = (call.state, 1 + before as i32);
     if call.type_name(1 + before) != "table" {
-        return Err(Raise(format!("{WHAT}: values: expected a table, got {}", call.type_name(1 + before))));
+        return Err(Raise(format!("{what}: values: expected a table, got {}", call.type_name(1 + before))));
     }
     match context(call, before)? {
         Some(context) => call.push_term(&context)?,
@@ -76,15 +81,14 @@ fn with_context(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
             break;
         }
         if !state.is_string(-2) {
-            return Err(Raise(format!("{WHAT}: values: expected texts as keys, got a {}", state.type_name(-2))));
+            return Err(Raise(format!("{what}: values: expected texts as keys, got a {}", state.type_name(-2))));
         }
         state.raw_set(merged);
     }
     let copy = value::to_term(state, call.pod, merged, CONTEXT);
-    let copy = copy.map_err(|text| Raise(format!("{WHAT}: values: {}", value::explain(&text))))?;
+    let copy = copy.map_err(|text| Raise(format!("{what}: values: {}", value::explain(&text))))?;
     call.push_term(&copy)?;
-    freeze(state)?;
-    finish(call, before, &[c"_context"])
+    freeze(state)
 }
 
 fn with_message(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
@@ -102,11 +106,17 @@ fn with_message(call: &mut Call<'_>, before: usize) -> Result<usize, Raise> {
         state.raw_set_index(-2, 1);
     }
     freeze(state)?;
-    finish(call, before, &[c"_topic", c"_values"])
+    finish(call, before, &[c"_topic", c"_values"], call.pod.refs.spawner)
 }
 
-/// Leaves a new spawner: the one that the call is a method of with the values on top in the given fields.
-fn finish(call: &mut Call<'_>, before: usize, fields: &[&CStr]) -> Result<usize, Raise> {
+/// Leaves a new spawner, or its like with another metatable: the one that the call is a method of with the values on
+/// top in the given fields.
+pub(in crate::modules) fn finish(
+    call: &mut Call<'_>,
+    before: usize,
+    fields: &[&CStr],
+    metatable: c_int,
+) -> Result<usize, Raise> {
     let state = call.state;
     if !state.reserve(8) {
         return Err(Raise("stack overflow".to_owned()));
@@ -123,7 +133,7 @@ fn finish(call: &mut Call<'_>, before: usize, fields: &[&CStr]) -> Result<usize,
         state.copy(spawner - (fields.len() - index) as i32);
         state.set_field(spawner, field);
     }
-    state.push_ref(call.pod.refs.spawner);
+    state.push_ref(metatable);
     state.set_metatable(spawner);
     state.set_readonly(spawner);
     Ok(1)
@@ -178,7 +188,7 @@ pub(super) fn context(call: &mut Call<'_>, before: usize) -> Result<Option<Term>
 }
 
 /// The message that the child finds.
-pub(super) fn message(call: &mut Call<'_>, name: &str, before: usize, most: u64) -> Result<Option<Message>, Raise> {
+pub(super) fn message(call: &mut Call<'_>, what: &str, before: usize, most: u64) -> Result<Option<Message>, Raise> {
     let state = call.state;
     if before == 0 {
         return Ok(None);
@@ -192,7 +202,7 @@ pub(super) fn message(call: &mut Call<'_>, name: &str, before: usize, most: u64)
         let body = match value::arguments(state, call.pod, top + 3, i32::from(!state.is_nil(top + 3)), most) {
             Ok(Some(term)) => Body::Term(term),
             Ok(None) => Body::None,
-            Err(text) => return Err(Raise(format!("{name}(id, host, ...): message: {}", value::explain(&text)))),
+            Err(text) => return Err(Raise(format!("{what}: message: {}", value::explain(&text)))),
         };
         Some(Message { topic, from: call.program().pid, body })
     } else {
@@ -205,19 +215,20 @@ pub(super) fn message(call: &mut Call<'_>, name: &str, before: usize, most: u64)
 /// Addresses the living holder of the spawner's name in place of a child: the message, then the relations.
 pub(super) fn holder(
     call: &mut Call<'_>,
-    name: &str,
+    what: &str,
     relation: Relation,
     before: usize,
 ) -> Result<Option<Result<Pid, Error>>, Raise> {
     let Some(held) = self::name(call, before) else { return Ok(None) };
     let Some(pid) = call.cx().lookup(&held).filter(|&pid| call.cx().is_alive(pid)) else { return Ok(None) };
     let most = call.cx().hosts()[pid.host()].mailbox_bytes;
-    if let Some(message) = message(call, name, before, most)? {
+    if let Some(message) = message(call, what, before, most)? {
         match call.cx().send(pid, message) {
             Ok(()) => {}
             Err(Refused::NotFound) => return Ok(None),
             Err(Refused::Full) => {
                 let limits = call.cx().hosts()[pid.host()].mailbox_limits();
+                let name = what.split('(').next().unwrap_or(what);
                 let text = format!("{name}: the mailbox of \"{held}\" is full: {limits}");
                 return Ok(Some(Err(Error::new(Kind::Unavailable, text))));
             }
