@@ -16,7 +16,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler and Python are there, or are installed",
@@ -49,6 +49,11 @@ const STEPS: [Step; 10] = [
         name: "e2e",
         what: "the end-to-end tests, over real sockets and in a browser",
         run: |shell| e2e::test(shell, &[]),
+    },
+    Step {
+        name: "soak",
+        what: "random spawns, kills, links and transfers leave memory flat (cargo xtask soak for longer)",
+        run: e2e::short_soak,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! The end-to-end tests: Python against the server as users run it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -26,6 +26,19 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> Result<()> {
     }
     command.extend(arguments.iter().map(String::as_str));
     shell.run_with(&python, &command, &[("MOONWIRE_BIN", &server(shell))])
+}
+
+/// Stirs a server for a while; see `tests/e2e/soak.py`.
+pub(crate) fn soak(shell: &Shell, server: &Path, arguments: &[String]) -> Result<()> {
+    let python = install::venv_python(shell).to_string_lossy().into_owned();
+    let mut command = vec!["tests/e2e/soak.py"];
+    command.extend(arguments.iter().map(String::as_str));
+    shell.run_with(&python, &command, &[("MOONWIRE_BIN", server)])
+}
+
+/// The same for less than half a minute, with the server just built.
+pub(crate) fn short_soak(shell: &Shell) -> Result<()> {
+    soak(shell, &server(shell), &["--minutes", "0.4", "--every", "8"].map(String::from))
 }
 
 fn server(shell: &Shell) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `e2e`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `e2e`, `soak`, `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -56,6 +56,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
+    /// Build the server for speed and stir it for a long time: resident memory must stay flat.
+    ///
+    /// For example `cargo xtask soak --minutes 40`; `MOONWIRE_BIN` names a server that is built already.
+    #[command(disable_help_flag = true)]
+    Soak {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build for speed and measure beside the rivals; `cargo xtask bench --help` is the load program's.
     #[command(disable_help_flag = true)]
     Bench {
@@ -77,6 +85,7 @@ fn main() -> ExitCode {
         }
         Chore::Tidy { list: false } => Tree::read(&root()).map(|tree| tidy::run(&tree)),
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
+        Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
     };
     match done {
@@ -93,6 +102,19 @@ fn e2e(shell: &Shell, pytest: &[String]) -> Result<bool> {
     install::python(shell)?;
     e2e::build(shell)?;
     e2e::test(shell, pytest)?;
+    Ok(true)
+}
+
+fn soak(shell: &Shell, arguments: &[String]) -> Result<bool> {
+    install::python(shell)?;
+    let server = match std::env::var_os("MOONWIRE_BIN") {
+        Some(server) => server.into(),
+        None => {
+            shell.cargo(&["build", "--release", "-p", "moonwire"])?;
+            shell.root().join("target/release/moonwire")
+        }
+    };
+    e2e::soak(shell, &server, arguments)?;
     Ok(true)
 }
 

@@ -1,0 +1,243 @@
+"""Random spawns, kills, links and transfers for as long as asked for: resident memory stays flat, nothing is left.
+
+`cargo xtask soak --minutes 40` builds the server for speed and runs this. The application `churn` stirs on both
+shards; threads here are its clients: they talk, move between halls, close well, cut the line, and ask over HTTP.
+
+Fails if resident memory grows beyond a bound after the warm-up, if the server says what it must not say, or if
+counters or descriptors are not back where they were when everybody has gone.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+
+from harness.server import Server
+from harness.waiting import until
+from harness.wire import TEXT, RawSocket, fetch, handshake_headers
+
+MIB = 1 << 20
+# The first part of the run, in which heaps and pools grow to what they need.
+WARM_UP = 0.3
+# What resident memory may grow by after it. A short run has hardly warmed up.
+GROWTH, SHORT_GROWTH = 0.03, 0.10
+SLACK, SHORT = 6 * MIB, 300.0
+# Each client thread pauses after a connection, so that the run leaves the machine to others as well.
+PAUSE = 0.02
+HALLS = ("left", "right")
+
+
+class Clients:
+    """Threads that behave as clients do, well and badly, until they are told to stop."""
+
+    def __init__(self, server, count, seed):
+        self.address = server.addresses["app:gateway"]
+        self.stopped = threading.Event()
+        self.lock = threading.Lock()
+        self.counts = {"connections": 0, "messages": 0, "transfers": 0, "cut": 0, "failures": 0}
+        self.faults = []
+        self.threads = [
+            threading.Thread(target=self._run, args=(random.Random(seed + number),), daemon=True)
+            for number in range(count)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a client hangs"
+
+    def _count(self, what, by=1):
+        with self.lock:
+            self.counts[what] += by
+
+    def _run(self, chance):
+        while not self.stopped.is_set():
+            try:
+                self._visit(chance)
+            except (OSError, EOFError, AssertionError) as fault:
+                self._count("failures")
+                self.faults.append(repr(fault))
+            self.stopped.wait(PAUSE)
+
+    def _visit(self, chance):
+        if chance.random() < 0.2:
+            answer = fetch(self.address, "GET", "/api/stir/nonsense", timeout=60)
+            assert answer.status == 200, answer.status
+            return
+        client = RawSocket(self.address, timeout=60)
+        try:
+            answer = client.open(f"/ws/room/{chance.choice(HALLS)}", handshake_headers())
+            assert answer.status == 101, answer.status
+            self._count("connections")
+            for _ in range(chance.randrange(1, 12)):
+                self._step(client, chance)
+            self._leave(client, chance)
+        finally:
+            client.close()
+
+    def _step(self, client, chance):
+        if chance.random() < 0.3:
+            client.send_text("move")
+            expect(client, "moved")
+            self._count("transfers")
+            return
+        if chance.random() < 0.05:
+            client.send_text("shout")
+        text = "x" * chance.choice((0, 1, 125, 126, 3000, 40_000)) + str(chance.random())
+        client.send_text(text)
+        expect(client, text)
+        self._count("messages")
+
+    def _leave(self, client, chance):
+        how = chance.randrange(4)
+        if how == 0:
+            client.send_text("close")
+            client.receive_close()
+        elif how == 1:
+            client.send_close(1000)
+            client.receive_close()
+        else:
+            self._count("cut")
+            if how == 2:
+                client.reset()
+
+
+def expect(client, text):
+    """The next message but what others shouted."""
+    while True:
+        frame = client.receive_message()
+        assert frame.opcode == TEXT, frame
+        if frame.data != b"shouted":
+            assert frame.data == text.encode(), (frame.data[:80], text[:80])
+            return
+
+
+def resident(server):
+    with open(f"/proc/{server.child.pid}/status") as status:
+        for line in status:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def descriptors(server):
+    return len(os.listdir(f"/proc/{server.child.pid}/fd"))
+
+
+def spawned(server):
+    for line in server.metrics().splitlines():
+        if line.startswith("moonwire_processes_spawned_total "):
+            return int(float(line.split()[1]))
+    return 0
+
+
+def report(server, clients, began):
+    counters, counts = server.counters(), clients.counts
+    print(
+        f"{(time.monotonic() - began) / 60:6.2f} min  {resident(server) / MIB:7.1f} MiB resident"
+        f"  {counters['processes']:4.0f} processes  {descriptors(server):3d} descriptors"
+        f"  | {spawned(server):8d} spawned  {counts['connections']:7d} connections"
+        f"  {counts['transfers']:7d} transfers  {counts['messages']:8d} messages  {counts['cut']:6d} cut",
+        flush=True,
+    )
+
+
+def run(server, minutes, every, count, seed):
+    """The resident set once a second, after the warm-up."""
+    before, open_before = settled(server), descriptors(server)
+    answer = fetch(server.addresses["app:gateway"], "GET", "/api/stir/begin")
+    assert answer.json() == {"ok": True}, answer.body
+    clients = Clients(server, count, seed)
+    began = time.monotonic()
+    end, shown, samples = began + minutes * 60, 0.0, []
+    while time.monotonic() < end:
+        assert server.alive, f"the server died\n{server.tail()}"
+        now = time.monotonic() - began
+        if now >= shown:
+            report(server, clients, began)
+            shown += every
+            forget_log(server)
+        if now >= minutes * 60 * WARM_UP:
+            samples.append(resident(server))
+        time.sleep(min(1.0, max(0.05, minutes * 60 / 100)))
+    clients.stop()
+    assert fetch(server.addresses["app:gateway"], "GET", "/api/stir/finish").json() == {"ok": True}
+    server.wait_counters(before, deadline=60)
+    report(server, clients, began)
+    until(lambda: descriptors(server) <= open_before, "the descriptors are closed", 30)
+    assert clients.counts["failures"] == 0, (clients.counts, clients.faults[:5])
+    return samples
+
+
+def settled(server):
+    last = {}
+
+    def steady():
+        nonlocal last
+        now = server.counters()
+        same, last = now == last, now
+        return same and now["names"] >= 6
+
+    until(steady, "the services are there")
+    return last
+
+
+def forget_log(server):
+    """Hours of a busy server's log are not kept; what must not be in it is looked for first."""
+    with server.changed:
+        bad = [record for record in server.log if is_bad(record)]
+        del server.log[:-200]
+    assert not bad, "\n".join(record.line[:2000] for record in bad[:5])
+
+
+def is_bad(record):
+    """Programs fail on purpose here, with the words "told to" and links that go with them; nothing else may fail."""
+    if record["level"] == "unstructured":
+        return True
+    return record["level"] in ("error", "warn") and not record.says("process failed", "told to")
+
+
+def judge(samples, minutes):
+    """Whether resident memory is flat: the last quarter beside the first one after the warm-up."""
+    quarter = max(1, len(samples) // 4)
+    first, last = statistics.median(samples[:quarter]), statistics.median(samples[-quarter:])
+    short = minutes * 60 < SHORT
+    bound = first * (SHORT_GROWTH if short else GROWTH) + SLACK
+    print(
+        f"resident after the warm-up: first quarter {first / MIB:.1f} MiB, last {last / MIB:.1f} MiB, "
+        f"least {min(samples) / MIB:.1f}, most {max(samples) / MIB:.1f}; it may grow by {bound / MIB:.1f} MiB"
+    )
+    return last - first <= bound
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--every", type=float, default=30.0, metavar="SECONDS", help="between two reports")
+    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    server = Server("churn", shards=options.shards, args=("--log-level", "warn")).wait_ready()
+    try:
+        samples = run(server, options.minutes, options.every, options.clients, options.seed)
+        forget_log(server)
+        server.stop()
+    finally:
+        server.kill()
+    if not judge(samples, options.minutes):
+        print("FAILED: resident memory grows")
+        return 1
+    print("flat")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
