@@ -5,6 +5,7 @@
 //! ready until none is, takes mail between them, and is over after about a millisecond whatever happens.
 
 pub(crate) mod calls;
+mod deadlock;
 mod heap;
 pub(crate) mod lanes;
 mod mail;
@@ -63,6 +64,8 @@ pub(crate) struct More {
     pub(crate) settled: Vec<Settled>,
     /// State of `math.random`.
     pub(crate) random: u64,
+    /// State of the choice among the ready cases of a select.
+    pub(crate) choice: u64,
 }
 
 enum Phase {

@@ -239,4 +239,24 @@ impl State {
         }
         None
     }
+
+    /// `file:line` of the innermost call of the program's own code on a suspended thread. Chunks whose name is in
+    /// brackets are the runtime's.
+    pub(crate) fn place(self) -> Option<String> {
+        for level in 0..64 {
+            // SAFETY: as in `caller`.
+            unsafe {
+                let mut info: ffi::lua_Debug = std::mem::zeroed();
+                if ffi::lua_getinfo(self.0, level, c"sl".as_ptr(), &mut info) == 0 {
+                    return None;
+                }
+                let source = CStr::from_ptr(info.source).to_string_lossy();
+                let source = source.trim_start_matches(['=', '@']);
+                if *info.what != b'C' as std::os::raw::c_char && !source.starts_with('[') {
+                    return Some(format!("{source}:{}", info.currentline));
+                }
+            }
+        }
+        None
+    }
 }

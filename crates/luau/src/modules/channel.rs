@@ -1,10 +1,17 @@
 //! What channels need of the scheduler: to suspend a task, to wake one, and to look at a lane.
 
 use crate::call::{Call, Native, Raise, WAIT};
-use crate::program::tasks::Wait;
+use crate::program::tasks::{Parked, Wait};
 
-pub(super) const FUNCTIONS: &[(&str, Native)] =
-    &[("task", task), ("park", park), ("wake", wake), ("take", take), ("watch", watch)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[
+    ("task", task),
+    ("park", park),
+    ("wake", wake),
+    ("has", has),
+    ("take", take),
+    ("watch", watch),
+    ("one_in", one_in),
+];
 
 /// Says that the call cannot wait where it stands.
 pub(super) fn must_be_able_to_wait(call: &Call<'_>, what: &str) -> Result<(), Raise> {
@@ -23,8 +30,9 @@ fn task(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-/// `park(waiter)`: suspends the running task until it is woken; not at all if that has happened since the waiter was
-/// set up, for the task may have been preempted in between.
+/// `park(waiter, what?)`: suspends the running task until it is woken; not at all if that has happened since the waiter
+/// was set up, for the task may have been preempted in between. `what` says what it waits for if only another task of
+/// the program can bring it: 1 to receive, 2 to send, 3 one of several.
 fn park(call: &mut Call<'_>) -> Result<usize, Raise> {
     let state = call.state;
     let done = call.type_name(1) == "table" && {
@@ -38,7 +46,13 @@ fn park(call: &mut Call<'_>) -> Result<usize, Raise> {
         return Ok(0);
     }
     must_be_able_to_wait(call, "waiting")?;
-    call.program().wait(Wait::Park);
+    let parked = match call.number(2).unwrap_or(0.0) as u32 {
+        1 => Parked::Receive,
+        2 => Parked::Send,
+        3 => Parked::Select,
+        _ => Parked::Open,
+    };
+    call.program().wait(Wait::Park(parked));
     Ok(WAIT)
 }
 
@@ -49,15 +63,19 @@ fn wake(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(0)
 }
 
+/// `has(lane)`: whether something waits on a lane.
+fn has(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let lane = call.number(1).unwrap_or(0.0) as u32;
+    let (program, cx) = call.both();
+    let has = program.has(lane, cx);
+    call.push_bool(has);
+    Ok(1)
+}
+
 /// `take(lane) -> false | true, …`: the next item of a lane, if there is one.
 fn take(call: &mut Call<'_>) -> Result<usize, Raise> {
     let lane = call.number(1).unwrap_or(0.0) as u32;
     let (program, cx) = call.both();
-    if program.more.as_mut().is_some_and(|more| more.lanes.get(lane).closed) {
-        call.push_bool(true);
-        call.push_nil();
-        return Ok(2);
-    }
     match program.take(lane, cx) {
         Some(item) => {
             let state = call.state;
@@ -79,13 +97,26 @@ fn watch(call: &mut Call<'_>) -> Result<usize, Raise> {
     let id = program.current();
     // The turn that the coming `park` will begin.
     let turn = program.task(id).map_or(0, |task| task.turn.wrapping_add(1));
-    let lane = program.more().lanes.get(lane);
-    lane.waiters.push_back((id, turn));
+    program.watch(lane, id, turn);
     // Something came after the task had looked.
-    if (!lane.items.is_empty() || lane.closed)
+    if !program.more().lanes.get(lane).is_empty()
         && let Some(task) = program.task(id)
     {
         task.skip = true;
     }
     Ok(0)
+}
+
+/// `one_in(n)`: true once in `n` times, by chance. Each process has a sequence of its own, always the same.
+fn one_in(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let n = call.number(1).unwrap_or(1.0).clamp(1.0, 4e9) as u64;
+    let choice = &mut call.program().more().choice;
+    // SplitMix64 (Steele, Lea and Flood, 2014).
+    *choice = choice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *choice;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let taken = ((mixed >> 32) * n) >> 32 == 0;
+    call.push_bool(taken);
+    Ok(1)
 }

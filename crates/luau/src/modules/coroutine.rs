@@ -1,6 +1,7 @@
 //! `coroutine.spawn`.
 
 use crate::call::{Call, Native, Raise};
+use crate::state::State;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[("spawn", spawn)];
 
@@ -19,6 +20,16 @@ fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {
     let anchor = state.keep(-1);
     state.pop(1);
     state.move_to(thread, count);
-    call.program().more().tasks.add(thread, anchor, count - 1);
+    let birth = birth(state);
+    call.program().more().tasks.add(thread, anchor, count - 1, birth);
     Ok(0)
+}
+
+/// The calls on a thread, without the one of `coroutine.spawn` itself.
+fn birth(state: State) -> String {
+    let trace = state.trace();
+    match trace.split_once('\n') {
+        Some((first, rest)) if first.starts_with("[C]") => rest.to_owned(),
+        _ => trace,
+    }
 }

@@ -64,8 +64,8 @@ fn receive_inbox(call: &mut Call<'_>) -> Result<usize, Raise> {
     must_be_able_to_wait(call, "process.inbox():receive()")?;
     let program = call.program();
     let (id, turn) = program.wait(Wait::Receive(INBOX));
-    if let Some(more) = &mut program.more {
-        more.lanes.get(INBOX).waiters.push_back((id, turn));
+    if program.more.is_some() {
+        program.watch(INBOX, id, turn);
     }
     Ok(WAIT)
 }
@@ -84,17 +84,13 @@ fn channels(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-/// `listen(topic) -> lane`. Messages of the topic that wait in the inbox come along.
+/// `listen(topic) -> lane`. Messages of the topic that wait in the inbox move to it.
 fn listen(call: &mut Call<'_>) -> Result<usize, Raise> {
     let topic = topic(call, 1, "process.listen(topic, {message=true}?)")?;
     let (program, cx) = call.both();
     let (lane, new) = program.more().lanes.listen(topic);
     if new {
-        // What has arrived, but was not received, is sorted again.
-        let waiting = std::mem::take(&mut program.more().lanes.get(INBOX).items);
-        for item in waiting {
-            program.sort(item);
-        }
+        // What has arrived, but was not taken, is sorted too.
         while let Some((mail, claim)) = cx.next_mail() {
             program.route(mail, claim, cx, None);
         }
@@ -103,14 +99,12 @@ fn listen(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-/// `unlisten(lane) -> true`.
+/// `unlisten(lane)`: whether it was the lane of a topic.
 fn unlisten(call: &mut Call<'_>) -> Result<usize, Raise> {
     let lane = call.number(1).unwrap_or(0.0) as u32;
-    let program = call.program();
-    for (id, _) in program.more().lanes.unlisten(lane) {
-        program.wake(id, 0);
-    }
-    call.push_bool(true);
+    let (program, cx) = call.both();
+    let listened = program.unlisten(lane, cx);
+    call.push_bool(listened);
     Ok(1)
 }
 

@@ -1,7 +1,8 @@
 //! Lanes: the channels of a program that mail arrives on, and its timers.
 //!
 //! Lane 0 is the inbox, lane 1 the events; each `process.listen` has one more. A message on a lane that the program
-//! has not received still counts in the process's mailbox.
+//! has not received still counts in the process's mailbox. What lies on lanes has the number of its arrival, so that
+//! what moves from one to another keeps its place among the rest.
 
 use super::tasks::TaskId;
 use crate::state::State;
@@ -16,6 +17,9 @@ pub(crate) const EVENTS: u32 = 1;
 /// Joins and leaves that may wait before they are looked through.
 const MANY_CHANGES: usize = 1024;
 
+/// Waiters of one lane before those are looked for that wait no longer.
+const MANY_WAITERS: usize = 64;
+
 /// What a lane carries.
 pub(crate) enum Item {
     Message(Message, Claim),
@@ -25,26 +29,44 @@ pub(crate) enum Item {
 
 #[derive(Default)]
 pub(crate) struct Lane {
-    pub(crate) items: VecDeque<Item>,
+    /// Each with the number of its arrival, in that order.
+    items: VecDeque<(u64, Item)>,
     /// Tasks that wait for the lane, with the turn in which they began to.
     pub(crate) waiters: VecDeque<(TaskId, u32)>,
-    pub(crate) closed: bool,
 }
 
 impl Lane {
-    /// Puts a join or leave behind the others. When many wait, those that cancel out go: a program that does not
-    /// receive its events holds no more of them than there are members.
-    pub(crate) fn push_change(&mut self, change: Change) {
-        self.items.push_back(Item::Change(change));
-        if self.items.len() >= MANY_CHANGES && self.items.len().is_power_of_two() {
+    /// Puts an item behind the others. When many joins and leaves wait, those that cancel out go: a program that does
+    /// not receive its events holds no more of them than there are members.
+    fn push(&mut self, number: u64, item: Item) {
+        let is_change = matches!(item, Item::Change(_));
+        self.items.push_back((number, item));
+        if is_change && self.items.len() >= MANY_CHANGES && self.items.len().is_power_of_two() {
             self.cancel_out();
         }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Item> {
+        Some(self.items.pop_front()?.1)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether so many tasks wait that some may have stopped to: time to look.
+    pub(crate) fn has_many_waiters(&self) -> bool {
+        self.waiters.len() >= MANY_WAITERS && self.waiters.len().is_power_of_two()
     }
 
     fn cancel_out(&mut self) {
         // Of one process's joins and leaves, which take turns, an even number is none and an odd one is the last.
         let mut odd = FxHashSet::default();
-        for item in &self.items {
+        for (_, item) in &self.items {
             if let Item::Change(change) = item {
                 let key = (change.group.clone(), change.pid);
                 if !odd.remove(&key) {
@@ -52,21 +74,21 @@ impl Lane {
                 }
             }
         }
-        let mut kept: VecDeque<Item> = VecDeque::with_capacity(self.items.len());
-        while let Some(item) = self.items.pop_back() {
+        let mut kept = VecDeque::with_capacity(self.items.len());
+        while let Some((number, item)) = self.items.pop_back() {
             if let Item::Change(change) = &item
                 && !odd.remove(&(change.group.clone(), change.pid))
             {
                 continue;
             }
-            kept.push_front(item);
+            kept.push_front((number, item));
         }
         self.items = kept;
     }
 
     /// Drops the joins and leaves of a group.
     pub(crate) fn forget_group(&mut self, group: &str) {
-        self.items.retain(|item| !matches!(item, Item::Change(change) if change.group == group));
+        self.items.retain(|(_, item)| !matches!(item, Item::Change(change) if change.group == group));
     }
 }
 
@@ -83,6 +105,10 @@ pub(crate) struct ChannelTimer {
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     topics: FxHashMap<Topic, u32>,
+    /// Lanes of topics that nobody listens to any more.
+    free: Vec<u32>,
+    /// The number of the next item.
+    arrivals: u64,
     timers: FxHashMap<u64, ChannelTimer>,
     next_timer: u64,
 }
@@ -90,7 +116,8 @@ pub(crate) struct Lanes {
 impl Default for Lanes {
     fn default() -> Lanes {
         let lanes = vec![Lane::default(), Lane::default()];
-        Lanes { lanes, topics: FxHashMap::default(), timers: FxHashMap::default(), next_timer: 1 }
+        let (topics, timers) = (FxHashMap::default(), FxHashMap::default());
+        Lanes { lanes, topics, free: Vec::new(), arrivals: 0, timers, next_timer: 1 }
     }
 }
 
@@ -100,31 +127,56 @@ impl Lanes {
         &mut self.lanes[index]
     }
 
+    /// Puts what has just come on a lane.
+    pub(crate) fn push(&mut self, lane: u32, item: Item) {
+        let number = self.arrivals;
+        self.arrivals += 1;
+        self.get(lane).push(number, item);
+    }
+
     /// The lane that a message belongs on.
     pub(crate) fn of_topic(&self, topic: &Topic) -> u32 {
         if self.topics.is_empty() { INBOX } else { self.topics.get(topic).copied().unwrap_or(INBOX) }
     }
 
-    /// The lane of a topic, made if there is none; and whether it is new.
+    /// The lane of a topic, made if there is none; and whether it is new. What waits in the inbox under the topic moves
+    /// to a new one.
     pub(crate) fn listen(&mut self, topic: Topic) -> (u32, bool) {
         if let Some(&lane) = self.topics.get(&topic) {
             return (lane, false);
         }
-        let lane = self.lanes.len() as u32;
-        self.lanes.push(Lane::default());
+        let lane = self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(Lane::default());
+            self.lanes.len() as u32 - 1
+        });
+        for (number, item) in std::mem::take(&mut self.get(INBOX).items) {
+            let moves = matches!(&item, Item::Message(message, _) if message.topic == topic);
+            self.get(if moves { lane } else { INBOX }).push(number, item);
+        }
         self.topics.insert(topic, lane);
         (lane, true)
     }
 
+    /// Whether it is the lane of a topic.
+    pub(crate) fn is_listened(&self, lane: u32) -> bool {
+        self.topics.values().any(|&listened| listened == lane)
+    }
+
     /// Ends a topic's lane: what waits on it, and what comes, goes to the inbox.
-    pub(crate) fn unlisten(&mut self, lane: u32) -> Vec<(TaskId, u32)> {
+    pub(crate) fn unlisten(&mut self, lane: u32) {
         self.topics.retain(|_, other| *other != lane);
-        let lane = self.get(lane);
-        lane.closed = true;
-        let waiters = lane.waiters.drain(..).collect();
-        let items = std::mem::take(&mut lane.items);
-        self.get(INBOX).items.extend(items);
-        waiters
+        self.free.push(lane);
+        let ended = std::mem::take(self.get(lane));
+        self.back_to_inbox(ended.items);
+    }
+
+    fn back_to_inbox(&mut self, items: VecDeque<(u64, Item)>) {
+        if items.is_empty() {
+            return;
+        }
+        let inbox = &mut self.get(INBOX).items;
+        inbox.extend(items);
+        inbox.make_contiguous().sort_by_key(|&(number, _)| number);
     }
 
     pub(crate) fn add_timer(&mut self, timer: ChannelTimer) -> u64 {
@@ -145,7 +197,7 @@ impl Lanes {
     /// Returns the credit of messages that will not be received.
     pub(crate) fn give_back(&mut self, cx: &mut Cx<'_>) {
         for lane in &mut self.lanes {
-            for item in lane.items.drain(..) {
+            for (_, item) in lane.items.drain(..) {
                 if let Item::Message(message, claim) = item {
                     cx.received(message.from, claim);
                 }

@@ -14,7 +14,7 @@ impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
     pub(crate) fn take(&mut self, lane: u32, cx: &mut Cx<'_>) -> Option<Item> {
         if let Some(more) = &mut self.more
-            && let Some(item) = more.lanes.get(lane).items.pop_front()
+            && let Some(item) = more.lanes.get(lane).pop()
         {
             return Some(item);
         }
@@ -24,6 +24,17 @@ impl Program {
             }
         }
         None
+    }
+
+    /// Whether something lies on a lane, or waits for it in the mailbox.
+    pub(crate) fn has(&mut self, lane: u32, cx: &mut Cx<'_>) -> bool {
+        loop {
+            if self.more.as_mut().is_some_and(|more| !more.lanes.get(lane).is_empty()) {
+                return true;
+            }
+            let Some((mail, claim)) = cx.next_mail() else { return false };
+            self.route(mail, claim, cx, None);
+        }
     }
 
     /// Brings one piece of mail to whoever it is for. Given back if it is for the lane that is `wanted`.
@@ -73,11 +84,49 @@ impl Program {
             // It watches several things: it wakes up and looks again.
             self.wake(id, 0);
         }
-        let lane = self.more().lanes.get(lane);
-        match item {
-            Item::Change(change) => lane.push_change(change),
-            item => lane.items.push_back(item),
+        self.more().lanes.push(lane, item);
+    }
+
+    /// Ends a topic's lane; whether there was one.
+    pub(crate) fn unlisten(&mut self, lane: u32, cx: &mut Cx<'_>) -> bool {
+        if !self.more().lanes.is_listened(lane) {
+            return false;
         }
+        // Those who wait for it look again, and find their channel closed.
+        while let Some(id) = self.next_waiter(lane) {
+            self.wake(id, 0);
+        }
+        self.more().lanes.unlisten(lane);
+        // Those who wait for the inbox take what came back to it.
+        for _ in 0..self.more().lanes.get(INBOX).len() {
+            let Some(id) = self.next_waiter(INBOX) else { break };
+            let receiving = self.task(id).is_some_and(|task| task.wait == Wait::Receive(INBOX));
+            let item = if receiving { self.more().lanes.get(INBOX).pop() } else { None };
+            let values = match (self.task(id).map(|task| task.innermost()), item) {
+                (Some(thread), Some(item)) => self.push_item(thread, item, cx),
+                _ => 0,
+            };
+            self.wake(id, values);
+        }
+        true
+    }
+
+    /// The task, which is about to wait in the turn, is told of what comes on a lane.
+    pub(crate) fn watch(&mut self, number: u32, id: TaskId, turn: u32) {
+        let lane = self.more().lanes.get(number);
+        lane.waiters.push_back((id, turn));
+        if !lane.has_many_waiters() {
+            return;
+        }
+        // Most stopped to wait because something else came first.
+        let mut waiters = std::mem::take(&mut lane.waiters);
+        waiters.retain(|&(id, turn)| {
+            self.task(id).is_some_and(|task| match task.wait {
+                Wait::Receive(_) | Wait::Park(_) => task.turn == turn,
+                _ => task.turn.wrapping_add(1) == turn,
+            })
+        });
+        self.more().lanes.get(number).waiters = waiters;
     }
 
     /// Takes all that happened in the groups that the process monitors; the first is given back if it is wanted.
@@ -93,16 +142,6 @@ impl Program {
         first
     }
 
-    /// Puts an item that was in the inbox on the lane that it belongs on now.
-    pub(crate) fn sort(&mut self, item: Item) {
-        let lanes = &mut self.more().lanes;
-        let lane = match &item {
-            Item::Message(message, _) => lanes.of_topic(&message.topic),
-            Item::Event(_) | Item::Change(_) => EVENTS,
-        };
-        lanes.get(lane).items.push_back(item);
-    }
-
     /// A task that still waits for the lane.
     fn next_waiter(&mut self, lane: u32) -> Option<TaskId> {
         let Some(more) = &mut self.more else {
@@ -113,7 +152,7 @@ impl Program {
         }
         while let Some((id, turn)) = self.more.as_mut()?.lanes.get(lane).waiters.pop_front() {
             let Some(task) = self.task(id) else { continue };
-            if task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park) {
+            if task.turn == turn && matches!(task.wait, Wait::Receive(_) | Wait::Park(_)) {
                 return Some(id);
             }
             if task.turn.wrapping_add(1) == turn {
@@ -170,8 +209,9 @@ impl Program {
         main.push_ref(self.pod.refs.tick);
         main.push_ref(channel);
         main.push_number(wall);
+        main.push_bool(again.is_none());
         let limit = cx.hosts()[self.pid.host()].memory_limit;
-        self.pod.call_on_main(2, isize::try_from(limit).unwrap_or(isize::MAX));
+        self.pod.call_on_main(3, isize::try_from(limit).unwrap_or(isize::MAX));
         match again {
             Some(due) => {
                 // Its old timer has just gone, so there is room for this one.

@@ -122,16 +122,18 @@ impl Slice<'_> {
                 if self.pod.condemned.get() == Some(Condemned::Stuck) {
                     return Next::End(self.stuck(self.program().main.thread));
                 }
-                if self.pod.is_over() {
-                    let more = self.program().is_ready() || self.cx().has_mail();
-                    return if more { Next::Preempted } else { Next::Wait };
+                if self.pod.is_over() && (self.program().is_ready() || self.cx().has_mail()) {
+                    return Next::Preempted;
                 }
             }
             let Some(id) = self.next_ready() else {
                 if self.cx().has_mail() {
                     continue;
                 }
-                return Next::Wait;
+                return match self.program().deadlock() {
+                    Some(exit) => Next::End(exit),
+                    None => Next::Wait,
+                };
             };
             match self.resume_through(id) {
                 Came::Waits => {}
@@ -224,7 +226,7 @@ impl Slice<'_> {
                     let error = failure::new("coroutine.yield outside of a coroutine that somebody resumes", top);
                     return Came::Ends(Exit::failed(error));
                 }
-                Resumed::Failed => return Came::Ends(self.failed(top)),
+                Resumed::Failed => return Came::Ends(self.failed(id, top)),
             }
         }
     }
@@ -260,11 +262,16 @@ impl Slice<'_> {
         Exit::failed(failure::new(&text, thread))
     }
 
-    fn failed(&self, thread: State) -> Exit {
+    fn failed(&self, id: TaskId, thread: State) -> Exit {
         if self.pod.condemned.get() == Some(Condemned::Stuck) {
             return self.stuck(thread);
         }
-        let mut error = failure::of_stack(thread, self.pod, thread.trace());
+        let mut trace = thread.trace();
+        if let Some(birth) = self.program().more.as_ref().and_then(|more| more.tasks.birth(id)) {
+            trace.push_str("\nin a coroutine spawned at\n");
+            trace.push_str(birth);
+        }
+        let mut error = failure::of_stack(thread, self.pod, trace);
         if &*error.message == "not enough memory" {
             let host = &self.cx().hosts()[self.program().pid.host()];
             let (name, limit) = (&host.name, units::size::format(host.memory_limit));
@@ -373,25 +380,25 @@ impl Program {
             || self.more.as_ref().is_some_and(|more| !more.tasks.ready.is_empty())
     }
 
-    fn enqueue(&mut self, id: TaskId) {
-        if let Some(more) = &mut self.more {
-            more.tasks.ready.push_back(id);
-        }
-    }
-
     /// Makes a waiting task ready, with `values` on top of its innermost thread.
     pub(crate) fn wake(&mut self, id: TaskId, values: i32) {
-        if let Some(task) = self.task(id)
-            && matches!(task.wait, Wait::Receive(_) | Wait::Park | Wait::Sleep | Wait::Exec)
-        {
-            task.wait = Wait::Ready { values };
-            self.enqueue(id);
+        let Some(task) = self.task(id) else { return };
+        if !matches!(task.wait, Wait::Receive(_) | Wait::Park(_) | Wait::Sleep | Wait::Exec) {
+            return;
+        }
+        let was = std::mem::replace(&mut task.wait, Wait::Ready { values });
+        if let Some(more) = &mut self.more {
+            more.tasks.private -= u32::from(id != 0 && was.is_private());
+            more.tasks.ready.push_back(id);
         }
     }
 
     /// The running task begins to wait.
     pub(crate) fn wait(&mut self, wait: Wait) -> (TaskId, u32) {
         let id = self.current();
+        if let Some(more) = &mut self.more {
+            more.tasks.private += u32::from(id != 0 && wait.is_private());
+        }
         match self.task(id) {
             Some(task) => {
                 task.turn = task.turn.wrapping_add(1);

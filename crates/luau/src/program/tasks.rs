@@ -4,6 +4,7 @@ use crate::state::State;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::os::raw::c_int;
+use std::rc::Rc;
 
 /// The number of a task in its program; the main one is 0.
 pub(crate) type TaskId = u32;
@@ -31,7 +32,7 @@ pub(crate) enum Wait {
     /// The next thing on a lane.
     Receive(u32),
     /// A call of `wake`, or something on a lane that it watches.
-    Park,
+    Park(Parked),
     /// A timer.
     Sleep,
     /// The end of a child; see [`super::calls`].
@@ -40,6 +41,26 @@ pub(crate) enum Wait {
     Running,
     /// It is over.
     Done,
+}
+
+/// Who can end a wait of [`Wait::Park`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Parked {
+    /// Something from outside of the program too: mail, a timer.
+    Open,
+    /// Only another task, by sending to a channel.
+    Receive,
+    /// Only another task, by receiving from a channel.
+    Send,
+    /// Only another task, in one of several ways.
+    Select,
+}
+
+impl Wait {
+    /// Whether only another task can end it.
+    pub(crate) fn is_private(self) -> bool {
+        matches!(self, Wait::Park(Parked::Receive | Parked::Send | Parked::Select))
+    }
 }
 
 impl Task {
@@ -56,25 +77,40 @@ impl Task {
 /// All tasks but the main one, and the order in which tasks are run.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    spawned: Vec<Option<Task>>,
+    spawned: Vec<Option<Spawned>>,
     free: Vec<TaskId>,
     pub(crate) ready: VecDeque<TaskId>,
     pub(crate) living: u32,
+    /// Those whose wait only another task can end.
+    pub(crate) private: u32,
     /// The task that runs.
     pub(crate) current: TaskId,
+    /// The calls that the last one was spawned by: a loop that spawns many has them once.
+    birth: Option<Rc<str>>,
+}
+
+struct Spawned {
+    task: Task,
+    /// The calls that it was spawned by.
+    birth: Rc<str>,
 }
 
 impl Tasks {
-    /// Adds a ready task whose thread is kept by `anchor`.
-    pub(crate) fn add(&mut self, thread: State, anchor: c_int, values: i32) {
+    /// Adds a ready task whose thread is kept by `anchor`, spawned by the given calls.
+    pub(crate) fn add(&mut self, thread: State, anchor: c_int, values: i32, birth: String) {
         let task = Task { anchor, wait: Wait::Ready { values }, ..Task::new(thread) };
+        let birth = match &self.birth {
+            Some(last) if **last == *birth => last.clone(),
+            _ => self.birth.insert(birth.into()).clone(),
+        };
+        let spawned = Spawned { task, birth };
         let id = match self.free.pop() {
             Some(id) => {
-                self.spawned[id as usize - 1] = Some(task);
+                self.spawned[id as usize - 1] = Some(spawned);
                 id
             }
             None => {
-                self.spawned.push(Some(task));
+                self.spawned.push(Some(spawned));
                 self.spawned.len() as TaskId
             }
         };
@@ -83,21 +119,32 @@ impl Tasks {
     }
 
     pub(crate) fn get(&mut self, id: TaskId) -> Option<&mut Task> {
-        self.spawned.get_mut(id as usize - 1)?.as_mut()
+        Some(&mut self.spawned.get_mut((id as usize).checked_sub(1)?)?.as_mut()?.task)
+    }
+
+    /// The calls that a task was spawned by.
+    pub(crate) fn birth(&self, id: TaskId) -> Option<&str> {
+        Some(&self.spawned.get((id as usize).checked_sub(1)?)?.as_ref()?.birth)
+    }
+
+    /// All that live, with their numbers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        let numbered = (1..).zip(&self.spawned);
+        numbered.filter_map(|(id, spawned)| Some((id, &spawned.as_ref()?.task)))
     }
 
     /// Removes a task that is over.
     pub(crate) fn remove(&mut self, id: TaskId, main: State) {
-        if let Some(task) = self.spawned.get_mut(id as usize - 1).and_then(Option::take) {
-            main.release(task.anchor);
+        if let Some(spawned) = self.spawned.get_mut(id as usize - 1).and_then(Option::take) {
+            main.release(spawned.task.anchor);
             self.free.push(id);
             self.living -= 1;
         }
     }
 
     pub(crate) fn release(self, main: State) {
-        for task in self.spawned.into_iter().flatten() {
-            main.release(task.anchor);
+        for spawned in self.spawned.into_iter().flatten() {
+            main.release(spawned.task.anchor);
         }
     }
 }
