@@ -6,10 +6,10 @@ use world::{World, passes};
 
 #[test]
 fn a_group_has_each_member_once_and_forgets_those_who_left() {
-    passes(
+    passes_with_members(
         "local pg = require('pg')
         local function main()
-            local me, other = process.pid(), process.spawn('app:main', 'app:processes')
+            local me, other = process.pid(), process.spawn('app:member', 'app:processes')
             assert(#pg.members('players') == 0)
             assert(pg.join('players') and pg.join('players') and pg.join('players', other))
             assert(#pg.members('players') == 2)
