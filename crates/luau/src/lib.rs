@@ -17,3 +17,5 @@ mod vm;
 pub use call::{Call, Native, Raise};
 pub use registry::{CompileError, EntryIndex, Registry, Role, Source};
 pub use runtime::{Extension, NativeModule, Runtime, Seed};
+pub use vm::collector::{Collected, collected};
+pub use vm::watchdog::computed;

@@ -64,7 +64,10 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Build for speed and measure beside the rivals; `cargo xtask bench --help` is the load program's.
+    /// Build for speed and measure: `process` is what processes cost, all else is beside the rivals.
+    ///
+    /// `cargo xtask bench process [PART ...] [--rounds N]` prints rows of docs/performance.md; `cargo xtask bench
+    /// --help` is the load program's.
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -119,6 +122,13 @@ fn soak(shell: &Shell, arguments: &[String]) -> Result<bool> {
 }
 
 fn bench(shell: &Shell, arguments: &[String]) -> Result<bool> {
+    // What processes cost needs neither a server nor sockets.
+    if arguments.first().is_some_and(|one| one == "process") {
+        let arguments: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
+        let program = ["bench", "--quiet", "-p", "luau", "--bench", "process", "--"];
+        shell.cargo(&[&program, &*arguments].concat())?;
+        return Ok(true);
+    }
     // Help and a run without our own server need no server.
     let asks_help = arguments.iter().any(|one| one == "--help" || one == "-h");
     let servers = arguments.iter().position(|one| one == "--servers");

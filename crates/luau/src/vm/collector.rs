@@ -3,8 +3,10 @@
 //! A cycle begins when the heap has doubled since the last one ended, and then works off ten bytes for each byte that
 //! is allocated. So no process pays for its neighbour's garbage within its own slice, and the heap stays bounded.
 
+use super::watchdog::computed;
 use mlua_sys as ffi;
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Work of one step: about 40 KiB of heap, some 20 to 40 µs.
 const STEP_KIB: i32 = 4;
@@ -14,6 +16,28 @@ const STEP_BYTES: usize = 40 << 10;
 const FLOOR: usize = 4 << 20;
 /// Steps that follow one slice at most.
 const STEPS: usize = 25;
+
+/// What the collectors of a thread's VMs have done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Collected {
+    /// Cycles that have ended.
+    pub cycles: u64,
+    /// What all of it took, as time that the thread computed.
+    pub time: Duration,
+    /// What it took at most after one slice, since the last call of [`collected`].
+    pub worst: Duration,
+}
+
+thread_local! {
+    static COLLECTED: Cell<Collected> = const { Cell::new(Collected { cycles: 0, time: Duration::ZERO, worst: Duration::ZERO }) };
+}
+
+/// What the collectors of this thread's VMs have done so far.
+pub fn collected() -> Collected {
+    let now = COLLECTED.get();
+    COLLECTED.set(Collected { worst: Duration::ZERO, ..now });
+    now
+}
 
 pub(crate) struct Collector {
     main: *mut ffi::lua_State,
@@ -62,12 +86,22 @@ impl Collector {
         }
         let wanted = if self.ended.get() < self.wanted.get() { STEP_BYTES * 10 } else { 0 };
         self.owed.set(self.owed.get().saturating_add(grown.saturating_mul(10)).saturating_add(wanted));
+        if self.owed.get() < STEP_BYTES {
+            return;
+        }
+        let began = computed();
         let mut steps = 0;
         while self.owed.get() >= STEP_BYTES && steps < STEPS && self.running.get() {
             self.owed.set(self.owed.get() - STEP_BYTES);
             steps += 1;
             self.step();
         }
+        let took = Duration::from_nanos(computed() - began);
+        let mut all = COLLECTED.get();
+        all.cycles += u64::from(!self.running.get());
+        all.time += took;
+        all.worst = all.worst.max(took);
+        COLLECTED.set(all);
     }
 
     /// Asks for one whole cycle that begins after this call; give the number to [`Collector::is_done`].

@@ -55,7 +55,7 @@ pub(crate) fn settle() {
 }
 
 /// Nanoseconds that this thread has computed: unlike time on the clock, it says nothing of other threads.
-pub(crate) fn computed() -> u64 {
+pub fn computed() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call only writes the record.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -155,8 +155,5 @@ pub fn passes(text: &str) {
 
 /// How long this thread has computed: what other threads of the machine do does not count.
 pub fn computed() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call only writes the record.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    Duration::from_nanos(luau::computed())
 }
