@@ -21,6 +21,8 @@ pub enum Mail {
     Room(Pid),
     /// Somebody joined or left a group that this process monitors; see [`crate::Cx::next_change`].
     Groups,
+    /// The process was found outdated ([`crate::Process::is_outdated`]). At most one waits.
+    Outdated,
     /// Messages of this process were received; see [`crate::Cx::take_receipts`].
     Receipts,
 }

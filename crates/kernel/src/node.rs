@@ -54,6 +54,7 @@ pub(crate) enum Signal {
     TerminateChild { of: Pid, to: Pid, exit: Exit },
     Named { name: SmolStr, pid: Pid },
     Groups { to: Pid },
+    Outdate,
     Receipts { to: Pid, messages: u32, bytes: u64 },
     AwaitRoom { from: Pid, to: Pid },
     Room { to: Pid, of: Pid },
@@ -150,6 +151,14 @@ impl Node {
         if self.order_end(pid) == Some(true) {
             let exit = Exit::terminated(Some(reason));
             self.push(pid.shard(), std::iter::once(Signal::Terminate { to: pid, exit }));
+        }
+    }
+
+    /// Asks all processes of the node whether they are outdated, those of each shard little by little, and tells those
+    /// that are.
+    pub fn outdate(&self) {
+        for shard in 0..self.shards() {
+            self.push(shard, std::iter::once(Signal::Outdate));
         }
     }
 

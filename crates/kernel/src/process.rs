@@ -20,6 +20,12 @@ pub trait Process {
     /// Runs the process for one slice. It takes mail with [`Cx::next_mail`] and says how it goes on.
     fn step(&mut self, cx: &mut Cx<'_>) -> Next;
 
+    /// Whether there is news that it wants to be told with [`Mail::Outdated`]: asked of all processes after
+    /// [`crate::Node::outdate`].
+    fn is_outdated(&self) -> bool {
+        false
+    }
+
     /// The process has ended: its PID is dead, its relations are gone and have been told. The last call it gets.
     fn ended(&mut self, _exit: &Exit, _cx: &mut Cx<'_>) {}
 }

@@ -6,6 +6,7 @@
 
 mod core;
 mod groups;
+mod outdated;
 mod relations;
 mod rooms;
 mod signals;
@@ -51,6 +52,7 @@ impl Shard {
 
     /// Runs at most `steps` processes that are ready, and one that used up its last slice. Whether more are ready.
     pub fn run(&mut self, steps: usize) -> bool {
+        self.core.tell_outdated();
         for _ in 0..steps {
             let Some(pid) = self.core.ready.pop_front() else { break };
             self.step(pid);
@@ -61,9 +63,9 @@ impl Shard {
         self.has_ready()
     }
 
-    /// Whether a process is ready to run.
+    /// Whether a process is ready to run, or may be once it was looked at.
     pub fn has_ready(&self) -> bool {
-        !self.core.ready.is_empty() || !self.core.spun.is_empty()
+        !self.core.ready.is_empty() || !self.core.spun.is_empty() || self.core.is_outdating()
     }
 
     /// Hands all signals for other shards over, and publishes the figures.

@@ -162,8 +162,8 @@ impl<'a> Call<'a> {
     /// The id of the running process's entry.
     pub fn entry(&self) -> &str {
         // SAFETY: as in `program`.
-        let index = unsafe { (*(*self.pod.running.get()).program).entry };
-        &self.pod.registry.get(index).id
+        let program = unsafe { &*(*self.pod.running.get()).program };
+        &program.version.get(program.entry).id
     }
 }
 

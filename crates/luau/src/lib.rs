@@ -1,11 +1,12 @@
 //! Luau programs as processes: the VM, the sandbox, and the API that programs see.
 //!
-//! It knows no HTTP and no YAML. Read in this order: how code gets here ([`registry`]), what a shard keeps of it
-//! ([`runtime`]), how a program runs (`program`), in which VM (`vm`), and what it can call (`modules`, [`call`]).
+//! It knows no HTTP and no YAML. Read in this order: how code gets here ([`registry`]) and changes ([`live`]), what a
+//! shard keeps of it ([`runtime`]), how a program runs (`program`), in which VM (`vm`), and what it can call (`modules`, [`call`]).
 
 pub mod call;
 mod failure;
 pub mod json;
+pub mod live;
 pub mod modules;
 mod program;
 pub mod registry;
@@ -15,6 +16,7 @@ mod value;
 mod vm;
 
 pub use call::{Call, Native, Raise};
+pub use live::{Changes, Live};
 pub use registry::{CompileError, EntryIndex, Registry, Role, Source};
 pub use runtime::{Extension, NativeModule, Runtime, Seed};
 pub use vm::collector::{Collected, collected};

@@ -9,9 +9,11 @@ mod deadlock;
 mod heap;
 pub(crate) mod lanes;
 mod mail;
+mod outdated;
 pub(crate) mod slice;
 pub(crate) mod tasks;
 
+use crate::live::Version;
 use crate::registry::EntryIndex;
 use crate::runtime::{Extension, Seed};
 use crate::vm::Pod;
@@ -30,7 +32,13 @@ pub(crate) use slice::SliceTimer;
 pub(crate) struct Program {
     pub(crate) pod: Rc<Pod>,
     timer: Rc<SliceTimer>,
+    /// The code that it runs, and its entry in that.
+    pub(crate) version: Version,
     pub(crate) entry: EntryIndex,
+    /// The number of the version up to which it knows what has changed.
+    pub(crate) told: u64,
+    /// OUTDATED waits to be received.
+    pub(crate) outdated_waits: bool,
     pub(crate) pid: Pid,
     phase: Phase,
     /// Keeps the main thread alive.
@@ -78,7 +86,7 @@ enum Phase {
 }
 
 impl Program {
-    pub(crate) fn new(pod: Rc<Pod>, timer: Rc<SliceTimer>, pid: Pid, seed: Seed) -> Program {
+    pub(crate) fn new(pod: Rc<Pod>, version: Version, timer: Rc<SliceTimer>, pid: Pid, seed: Seed) -> Program {
         let Seed { entry, args, context, extension } = seed;
         let (thread, anchor) = pod.new_thread();
         pod.living.set(pod.living.get() + 1);
@@ -87,6 +95,9 @@ impl Program {
         Program {
             pod,
             timer,
+            told: version.number,
+            outdated_waits: false,
+            version,
             entry,
             pid,
             phase,
@@ -143,12 +154,18 @@ impl Program {
             self.pod.give_back_category(category);
         }
         self.pod.living.set(self.pod.living.get() - 1);
+        let current = self.pod.code.current();
+        if current.number != self.version.number {
+            // It may be the last that used its version.
+            self.version = current;
+            self.pod.sweep_chunks();
+        }
     }
 
     fn log_end(&self, exit: &Exit, cx: &Cx<'_>) {
         let Some(error) = &exit.error else { return };
         let pid = self.pid.text(cx.hosts());
-        let entry = &*self.pod.registry.get(self.entry).id;
+        let entry = &*self.version.get(self.entry).id;
         if error.kind == Kind::Canceled {
             tracing::info!(%pid, entry, reason = %error.message, "process terminated");
         } else {
@@ -165,6 +182,10 @@ impl Process for Program {
             return self.fail(Kind::Internal, "its virtual machine had a fault and was ended");
         }
         slice::run(self, cx)
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.news().next().is_some()
     }
 
     fn ended(&mut self, exit: &Exit, cx: &mut Cx<'_>) {

@@ -1,15 +1,20 @@
-//! The code of all entries, compiled once for the whole node.
+//! The code of all entries, compiled once for the whole node: one version of it, which never changes.
 
 use mlua_sys as ffi;
 use rustc_hash::FxHashMap;
 use std::fmt;
+use std::sync::Arc;
 use units::nearest;
 
-/// The place of an entry in its [`Registry`].
+/// The place of an entry in its [`Registry`], and in every later version of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct EntryIndex(u32);
 
 impl EntryIndex {
+    pub(crate) fn new(index: usize) -> EntryIndex {
+        EntryIndex(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
@@ -76,12 +81,19 @@ pub struct Entry {
     pub(crate) method: Option<Box<str>>,
     pub(crate) modules: Vec<Box<str>>,
     pub(crate) imports: Vec<(Box<str>, EntryIndex)>,
+    /// The number of the version in which it was new or had changed.
+    pub(crate) since: u64,
 }
 
 impl Entry {
     /// The namespace that names without one belong to.
     pub(crate) fn namespace(&self) -> &str {
         self.id.split_once(':').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// What tracebacks call its chunk; no other entry of its version has it.
+    pub(crate) fn chunk_name(&self) -> &str {
+        self.chunk.to_str().unwrap_or_default().trim_start_matches('=')
     }
 }
 
@@ -106,21 +118,24 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-/// All entries of a node.
+/// All entries of a node, in one version.
 #[derive(Default)]
 pub struct Registry {
-    entries: Vec<Entry>,
-    by_id: FxHashMap<Box<str>, EntryIndex>,
-    by_chunk: FxHashMap<Box<str>, EntryIndex>,
+    /// Counts the versions of a node's code, from 1.
+    pub(crate) number: u64,
+    /// `None` where an entry of an earlier version has no successor.
+    pub(crate) entries: Vec<Option<Arc<Entry>>>,
+    /// Also of entries that are gone.
+    pub(crate) by_id: FxHashMap<Box<str>, EntryIndex>,
+    pub(crate) by_chunk: FxHashMap<Box<str>, EntryIndex>,
 }
 
 impl Registry {
     /// Compiles all sources; every one that does not compile is reported.
     pub fn compile(sources: &[Source<'_>]) -> Result<Registry, Vec<CompileError>> {
-        let mut registry = Registry::default();
+        let mut registry = Registry { number: 1, ..Registry::default() };
         for (index, source) in sources.iter().enumerate() {
-            let index = EntryIndex(u32::try_from(index).unwrap_or(u32::MAX));
-            registry.by_id.insert(source.id.into(), index);
+            registry.by_id.insert(source.id.into(), EntryIndex::new(index));
         }
         let mut errors = Vec::new();
         for (index, source) in sources.iter().enumerate() {
@@ -138,8 +153,10 @@ impl Registry {
         let name = if self.by_chunk.contains_key(&*plain) { format!("{plain} ({})", source.id) } else { plain };
         self.by_chunk.insert(name.clone().into(), EntryIndex(index as u32));
         let imports = source.imports.iter();
-        let imports = imports.filter_map(|(alias, id)| Some((alias.as_str().into(), self.find(id)?))).collect();
-        self.entries.push(Entry {
+        let imports = imports
+            .filter_map(|(alias, id)| Some((alias.as_str().into(), self.by_id.get(id.as_str()).copied()?)))
+            .collect();
+        self.entries.push(Some(Arc::new(Entry {
             id: source.id.into(),
             role: source.role,
             chunk: std::ffi::CString::new(format!("={name}")).unwrap_or_default(),
@@ -147,21 +164,23 @@ impl Registry {
             method: source.method.map(Into::into),
             modules: source.modules.iter().map(|name| name.as_str().into()).collect(),
             imports,
-        });
+            since: self.number,
+        })));
     }
 
     /// The entry with that id.
     pub fn find(&self, id: &str) -> Option<EntryIndex> {
-        self.by_id.get(id).copied()
+        self.by_id.get(id).copied().filter(|&index| self.try_get(index).is_some())
     }
 
-    /// An entry.
+    /// An entry that this version has.
     pub fn get(&self, index: EntryIndex) -> &Entry {
-        &self.entries[index.index()]
+        self.try_get(index).unwrap_or_else(|| panic!("{index:?} is of another version"))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// An entry, unless it came later than this version or is gone.
+    pub(crate) fn try_get(&self, index: EntryIndex) -> Option<&Arc<Entry>> {
+        self.entries.get(index.index())?.as_ref()
     }
 
     pub(crate) fn of_chunk(&self, name: &str) -> Option<EntryIndex> {
@@ -171,7 +190,7 @@ impl Registry {
     /// The entry of an id that has the wanted role, or a sentence that says what is wrong with it.
     pub(crate) fn find_as(&self, role: Role, id: &str) -> Result<EntryIndex, String> {
         let index = self.find(id).ok_or_else(|| {
-            let known = self.entries.iter().filter(|entry| entry.role == role).map(|entry| &*entry.id);
+            let known = self.entries.iter().flatten().filter(|entry| entry.role == role).map(|entry| &*entry.id);
             format!("no entry \"{id}\"{}", nearest::did_you_mean(id, known))
         })?;
         let found = self.get(index).role;

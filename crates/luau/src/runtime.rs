@@ -1,15 +1,15 @@
 //! What a shard needs to run Luau: it makes processes of seeds and keeps their pods.
 
 use crate::call::Native;
+use crate::live::{Here, Live};
 use crate::program::{Program, SliceTimer};
-use crate::registry::{EntryIndex, Registry};
+use crate::registry::EntryIndex;
 use crate::vm::Pod;
 use crate::vm::pod::{PROCESSES, interrupt};
 use crate::vm::watchdog::Watched;
 use kernel::{Cx, Error, Exit, Factory, Kind, Pid, Process, Term, Time};
 use std::any::Any;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// A Luau process to be: what `kernel::process::Body::Seed` is made of.
 pub struct Seed {
@@ -45,23 +45,19 @@ pub struct NativeModule {
 
 /// The Luau side of one shard.
 pub struct Runtime {
-    registry: Arc<Registry>,
+    code: Rc<Here>,
     modules: Vec<NativeModule>,
     timer: Rc<SliceTimer>,
     pods: Vec<Rc<Pod>>,
 }
 
 impl Runtime {
-    /// A runtime without any VM yet. `modules` are those beside the built-in ones; `epoch` is the Unix time in seconds
+    /// A runtime without any VM yet. `code` is what the whole node shares; `modules` are those beside the built-in ones; `epoch` is the Unix time in seconds
     /// at the node's time 0, `clock` the node's time now.
-    pub fn new(
-        registry: Arc<Registry>,
-        modules: Vec<NativeModule>,
-        epoch: f64,
-        clock: Box<dyn Fn() -> Time>,
-    ) -> Runtime {
+    pub fn new(code: impl Into<Live>, modules: Vec<NativeModule>, epoch: f64, clock: Box<dyn Fn() -> Time>) -> Runtime {
         let timer = Rc::new(SliceTimer { watched: Watched::new(interrupt), epoch, clock });
-        Runtime { registry, modules, timer, pods: Vec::new() }
+        let code = Rc::new(Here::new(code.into()));
+        Runtime { code, modules, timer, pods: Vec::new() }
     }
 
     /// A pod with room for a process.
@@ -71,7 +67,7 @@ impl Runtime {
         if let Some(pod) = self.pods.iter().rev().find(room) {
             return Ok(pod.clone());
         }
-        let pod = Pod::new(self.registry.clone(), &self.modules)?;
+        let pod = Pod::new(self.code.clone(), &self.modules)?;
         self.pods.push(pod.clone());
         Ok(pod)
     }
@@ -80,7 +76,12 @@ impl Runtime {
 impl Factory for Runtime {
     fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
         let seed = seed.downcast::<Seed>().map_err(|_| Error::new(Kind::Internal, "a seed that is not Luau's"))?;
+        let code = self.code.current();
+        // It was found in a version that is not the current one any more.
+        if code.try_get(seed.entry).is_none() {
+            return Err(Error::new(Kind::NotFound, "the entry of the process is gone"));
+        }
         let pod = self.pod().map_err(|text| Error::new(Kind::Unavailable, text))?;
-        Ok(Box::new(Program::new(pod, self.timer.clone(), pid, *seed)))
+        Ok(Box::new(Program::new(pod, code, self.timer.clone(), pid, *seed)))
     }
 }

@@ -342,7 +342,7 @@ impl Session {
                 Mail::Event(event) => self.on_event(&event, cx),
                 Mail::Timer(token) => self.on_timer(token, cx),
                 Mail::Room(of) if of != self.target => None,
-                Mail::Groups => None,
+                Mail::Groups | Mail::Outdated => None,
                 Mail::Room(_) | Mail::Receipts => self.resume(cx),
             };
             if exit.is_some() {

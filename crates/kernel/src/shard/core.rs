@@ -1,5 +1,6 @@
 //! A shard without its factory: what a running process acts on.
 
+use super::outdated::Outdating;
 use super::slot::{Content, Run, Slot, Slots};
 use crate::error::{Error, Kind};
 use crate::host::Placement;
@@ -19,7 +20,7 @@ pub(crate) struct Core {
     pub(crate) node: Arc<Node>,
     pub(crate) index: usize,
     pub(crate) now: Time,
-    slots: Slots,
+    pub(super) slots: Slots,
     pub(crate) ready: VecDeque<Pid>,
     /// Those that used up their last slice.
     pub(crate) spun: VecDeque<Pid>,
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     /// The list that is swapped with the inbox.
     pub(super) incoming: Vec<Signal>,
     pub(crate) counts: Counts,
+    pub(super) outdating: Outdating,
 }
 
 impl Core {
@@ -50,6 +52,7 @@ impl Core {
             outgoing,
             incoming: Vec::new(),
             counts: Counts::default(),
+            outdating: Outdating::default(),
         }
     }
 
@@ -97,6 +100,7 @@ impl Core {
             Mail::Event(Event::Cancel { .. }) => slot.mailbox.cancels -= 1,
             Mail::Timer(_) => slot.mailbox.timers -= 1,
             Mail::Room(of) => self.turn_came(pid, of),
+            Mail::Outdated => slot.outdated = false,
             _ => {}
         }
         Some((mail, claim))

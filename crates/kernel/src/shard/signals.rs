@@ -68,6 +68,7 @@ impl Core {
             Signal::Receipts { to, messages, bytes } => self.take_receipts(to, messages, bytes),
             Signal::AwaitRoom { from, to } => self.queue_for_room(from, to),
             Signal::LeaveRoom { from, to } => self.leave_room(from, to),
+            Signal::Outdate => self.outdate(),
             Signal::Groups { to } => self.notify(to, Mail::Groups),
             Signal::Room { to, of } => self.notify(to, Mail::Room(of)),
         }

@@ -36,6 +36,8 @@ pub(crate) struct Slot {
     pub(crate) fresh: bool,
     pub(crate) trap_links: bool,
     pub(crate) wake_on_receipts: bool,
+    /// [`crate::Mail::Outdated`] waits in the mailbox.
+    pub(crate) outdated: bool,
     /// Whether a message on its host's last topic is the last.
     pub(crate) heeds_last: bool,
     /// The last message has been taken.
@@ -103,6 +105,11 @@ impl Slots {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
         self.0.get_mut(index as usize / CHUNK).map(|chunk| &mut chunk[index as usize % CHUNK])
+    }
+
+    /// How many there are, used or not.
+    pub(crate) fn len(&self) -> u32 {
+        (self.0.len() * CHUNK) as u32
     }
 
     /// The slot, made if it has never been used.

@@ -6,6 +6,7 @@ mod groups;
 mod keepers;
 mod messages;
 mod names;
+mod outdated;
 mod patient;
 mod places;
 mod relations;

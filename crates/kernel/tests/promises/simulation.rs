@@ -414,7 +414,7 @@ impl Simulation {
             Got::Left(other, group) => {
                 assert!(self.told.remove(&(pid, group.clone(), *other)), "{other:?} left and had not joined");
             }
-            Got::Cancel(..) | Got::Room(_) | Got::Receipts => {}
+            Got::Cancel(..) | Got::Room(_) | Got::Receipts | Got::Outdated => {}
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) enum Got {
     Timer(u64),
     Room(Pid),
     Receipts,
+    Outdated,
     Joined(Pid, String),
     Left(Pid, String),
     Ended(Option<Kind>),
@@ -43,6 +44,8 @@ pub(crate) enum Manner {
 pub(crate) struct Stage {
     pub(crate) got: HashMap<Pid, Vec<Got>>,
     pub(crate) manners: HashMap<Pid, Manner>,
+    /// Who says that it is outdated.
+    pub(crate) outdated: Vec<Pid>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Stage>>;
@@ -98,6 +101,10 @@ impl Process for Puppet {
         Next::Wait
     }
 
+    fn is_outdated(&self) -> bool {
+        self.stage.lock().unwrap().outdated.contains(&self.me)
+    }
+
     fn ended(&mut self, exit: &Exit, cx: &mut Cx<'_>) {
         self.me = cx.pid();
         self.receive_held(cx);
@@ -116,6 +123,7 @@ impl From<Mail> for Got {
             Mail::Timer(token) => Got::Timer(token),
             Mail::Room(of) => Got::Room(of),
             Mail::Receipts => Got::Receipts,
+            Mail::Outdated => Got::Outdated,
             Mail::Groups => unreachable!("a change has its own call"),
         }
     }

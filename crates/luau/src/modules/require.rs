@@ -12,9 +12,10 @@ fn find(call: &mut Call<'_>) -> Result<usize, Raise> {
     };
     let pod = call.pod;
     // The entry whose chunk called `require`: a library has modules and imports of its own.
-    let caller = call.state.caller(1).and_then(|(chunk, _)| pod.registry.of_chunk(&chunk));
+    let version = call.program().version.clone();
+    let caller = call.state.caller(1).and_then(|(chunk, _)| version.of_chunk(&chunk));
     let index = caller.unwrap_or(call.program().entry);
-    let entry = pod.registry.get(index);
+    let entry = version.get(index);
     if let Some((_, library)) = entry.imports.iter().find(|(alias, _)| **alias == *name) {
         let (state, library) = (call.state, *library);
         if let Some(loaded) = call.program().more.as_ref().map(|more| more.loaded).filter(|&loaded| loaded > 0) {
@@ -30,7 +31,8 @@ fn find(call: &mut Call<'_>) -> Result<usize, Raise> {
             state.pop(2);
         }
         state.push_bool(false);
-        pod.push_chunk(state, library).map_err(|text| Raise(format!("require(\"{name}\"): {text}")))?;
+        let chunk = version.try_get(library).ok_or_else(|| Raise(format!("require(\"{name}\"): it is gone")))?;
+        pod.push_chunk(state, chunk).map_err(|text| Raise(format!("require(\"{name}\"): {text}")))?;
         state.push_number(library.index() as f64 + 1.0);
         return Ok(3);
     }

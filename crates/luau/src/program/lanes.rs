@@ -25,6 +25,8 @@ pub(crate) enum Item {
     Message(Message, Claim),
     Event(Event),
     Change(Change),
+    /// Code that the program uses has changed. One at a time.
+    Outdated,
 }
 
 #[derive(Default)]

@@ -8,14 +8,19 @@ use crate::call::push_error;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Time};
+use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Process, Time};
 
 impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
     pub(crate) fn take(&mut self, lane: u32, cx: &mut Cx<'_>) -> Option<Item> {
-        if let Some(more) = &mut self.more
+        while let Some(more) = &mut self.more
             && let Some(item) = more.lanes.get(lane).pop()
         {
+            if matches!(item, Item::Outdated) && !self.is_outdated() {
+                // It has been upgraded since.
+                self.outdated_waits = false;
+                continue;
+            }
             return Some(item);
         }
         while let Some((mail, claim)) = cx.next_mail() {
@@ -59,6 +64,13 @@ impl Program {
                 // Not now: the running task may stand in the middle of an operation on the timer's channel.
                 self.more().ticks.push(token);
                 return None;
+            }
+            Mail::Outdated => {
+                if self.outdated_waits || !self.is_outdated() {
+                    return None;
+                }
+                self.outdated_waits = true;
+                (EVENTS, Item::Outdated)
             }
             Mail::Groups => return self.changed(cx, wanted),
             Mail::Room(_) | Mail::Receipts => return None,
@@ -175,6 +187,7 @@ impl Program {
                 push_message(thread, &pod, cx.hosts(), message)
             }
             Item::Change(change) => push_change(thread, &pod, cx.hosts(), &change),
+            Item::Outdated => self.push_outdated(thread),
             Item::Event(event) => push_event(thread, &pod, cx.hosts(), &self.timer, event),
         }
     }

@@ -73,7 +73,7 @@ pub(super) fn run(program: &mut Program, cx: &mut Cx<'_>) -> Next {
         Err(panic) => {
             pod.poisoned.set(true);
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let entry = &*pod.registry.get(program.entry).id;
+            let entry = &*program.version.get(program.entry).id;
             tracing::error!(entry, panic = text.unwrap_or("unknown"), "a fault in a native function: its pod is ended");
             program.fail(Kind::Internal, "a fault in a native function")
         }
@@ -109,7 +109,8 @@ impl Slice<'_> {
             let args = std::mem::take(args);
             let program = self.program();
             program.phase = Phase::Chunk(args);
-            if let Err(text) = self.pod.push_chunk(program.main.thread, program.entry) {
+            let chunk = program.version.try_get(program.entry).ok_or_else(|| "the entry is gone".to_owned());
+            if let Err(text) = chunk.and_then(|chunk| self.pod.push_chunk(program.main.thread, chunk)) {
                 return program.fail(Kind::Internal, text);
             }
         }
@@ -287,7 +288,7 @@ impl Slice<'_> {
         let thread = program.main.thread;
         let Phase::Chunk(args) = &mut program.phase else { return None };
         let args = std::mem::take(args);
-        let entry = self.pod.registry.get(program.entry);
+        let entry = program.version.get(program.entry);
         let failed = |text: String| Some(Err(Exit::failed(kernel::Error::new(Kind::Invalid, text))));
         if let Err(text) = expose(thread, entry.method.as_deref(), entry.role) {
             return failed(format!("{}: {text}", entry.id));

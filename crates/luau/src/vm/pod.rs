@@ -7,8 +7,9 @@ use super::collector::Collector;
 use super::memory::{Memory, allocate};
 use super::watchdog::{computed, period, settle, ticks};
 use crate::call::Running;
+use crate::live::Here;
 use crate::modules;
-use crate::registry::{EntryIndex, Registry};
+use crate::registry::Entry;
 use crate::runtime::NativeModule;
 use crate::state::State;
 use kernel::Pid;
@@ -19,8 +20,8 @@ use std::ffi::{CStr, CString};
 use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Processes of one pod.
 pub(crate) const PROCESSES: u32 = 16_384;
@@ -69,15 +70,18 @@ pub(crate) struct Pod {
     main: State,
     pub(crate) memory: Box<Memory>,
     callbacks: NonNull<ffi::lua_Callbacks>,
-    pub(crate) registry: Arc<Registry>,
+    /// The code that the shard runs.
+    pub(crate) code: Rc<Here>,
     pub(crate) refs: Refs,
     /// The metatables that are recognised by their address.
     object: *const c_void,
     pub(crate) error: *const c_void,
     pub(crate) spawner: *const c_void,
     pub(crate) caller: *const c_void,
-    /// Each entry's chunk once it is loaded, as a registry reference.
-    chunks: RefCell<Vec<c_int>>,
+    /// The chunks that are loaded, as registry references, by the place of their entry in memory.
+    chunks: RefCell<FxHashMap<*const Entry, (Weak<Entry>, c_int)>>,
+    /// The version of the code at the last look for chunks that nobody needs.
+    swept: Cell<u64>,
     /// The native modules by name, as registry references.
     pub(crate) modules: FxHashMap<&'static str, c_int>,
     pids: RefCell<Vec<Option<Pid>>>,
@@ -116,7 +120,7 @@ pub(crate) struct LastFrame {
 }
 
 impl Pod {
-    pub(crate) fn new(registry: Arc<Registry>, extra: &[NativeModule]) -> Result<Rc<Pod>, String> {
+    pub(crate) fn new(code: Rc<Here>, extra: &[NativeModule]) -> Result<Rc<Pod>, String> {
         let memory = Box::new(Memory::new(interrupt));
         // SAFETY: the allocator's data lives in the pod, which closes the VM before it is dropped.
         let main = unsafe { ffi::lua_newstate(allocate, (&raw const *memory).cast_mut().cast()) };
@@ -130,8 +134,9 @@ impl Pod {
             main,
             memory,
             callbacks,
-            chunks: RefCell::new(vec![ffi::LUA_NOREF; registry.len()]),
-            registry,
+            chunks: RefCell::default(),
+            swept: Cell::new(0),
+            code,
             refs: Refs::default(),
             object: std::ptr::null(),
             error: std::ptr::null(),
@@ -225,9 +230,12 @@ impl Pod {
     }
 
     /// Pushes an entry's chunk onto `state`, as a function with the environment of that state.
-    pub(crate) fn push_chunk(&self, state: State, entry: EntryIndex) -> Result<(), String> {
-        let loaded = self.chunks.borrow()[entry.index()];
-        let reference = if loaded == ffi::LUA_NOREF { self.load_chunk(entry)? } else { loaded };
+    pub(crate) fn push_chunk(&self, state: State, entry: &Arc<Entry>) -> Result<(), String> {
+        let loaded = self.chunks.borrow().get(&Arc::as_ptr(entry)).map(|&(_, reference)| reference);
+        let reference = match loaded {
+            Some(reference) => reference,
+            None => self.load_chunk(entry)?,
+        };
         // SAFETY: the state lives; the reference is a function without upvalues.
         unsafe {
             let l = state.raw();
@@ -243,8 +251,11 @@ impl Pod {
         Ok(())
     }
 
-    fn load_chunk(&self, index: EntryIndex) -> Result<c_int, String> {
-        let entry = self.registry.get(index);
+    fn load_chunk(&self, entry: &Arc<Entry>) -> Result<c_int, String> {
+        let version = self.code.current().number;
+        if self.swept.replace(version) != version {
+            self.sweep_chunks();
+        }
         let main = self.main;
         // The chunk is the pod's, and the stack of the main thread is not to be left by an error.
         let _lifted = self.memory.lift();
@@ -259,8 +270,19 @@ impl Pod {
         }
         let reference = main.keep(-1);
         main.pop(1);
-        self.chunks.borrow_mut()[index.index()] = reference;
+        self.chunks.borrow_mut().insert(Arc::as_ptr(entry), (Arc::downgrade(entry), reference));
         Ok(reference)
+    }
+
+    /// Forgets the chunks of entries that are in no version any more.
+    pub(crate) fn sweep_chunks(&self) {
+        self.chunks.borrow_mut().retain(|_, (entry, reference)| {
+            let used = entry.strong_count() > 0;
+            if !used {
+                self.main.release(*reference);
+            }
+            used
+        });
     }
 
     /// Pushes the text of a PID; that of a recent one without making it again.

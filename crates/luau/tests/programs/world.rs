@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use kernel::{Cx, Event, Exit, Host, HostId, Hosts, Mail, Next, Node, Process, Shard, Spawn, SpawnBody, Term, Time};
-use luau::{Registry, Role, Runtime, Seed, Source};
+use luau::{Changes, Live, Registry, Role, Runtime, Seed, Source};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Process for Watcher {
 /// A node of one shard.
 pub struct World {
     pub shard: Shard,
-    registry: Arc<Registry>,
+    pub live: Live,
     host: HostId,
     exits: Rc<RefCell<Vec<Exit>>>,
     watcher: kernel::Pid,
@@ -38,44 +38,19 @@ impl World {
     /// A world of the given `(id, text)`; ids with `lib` in them are libraries, those with `fn` behind the colon
     /// functions.
     pub fn new(sources: &[(&str, &str)], change: impl FnOnce(&mut Host)) -> World {
-        let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
-        let imports: Vec<(String, String)> = sources
-            .iter()
-            .filter(|(id, _)| id.contains("lib"))
-            .map(|(id, _)| (id.split_once(':').unwrap().1.to_owned(), (*id).to_owned()))
-            .collect();
-        let list: Vec<Source<'_>> = sources
-            .iter()
-            .map(|(id, text)| {
-                let library = id.contains("lib");
-                Source {
-                    id,
-                    role: match id.split_once(':') {
-                        _ if library => Role::Library,
-                        Some((_, name)) if name.starts_with("fn") => Role::Function,
-                        _ => Role::Process,
-                    },
-                    path: id.split_once(':').unwrap().1,
-                    text,
-                    method: (!library).then_some("main"),
-                    modules: &modules,
-                    imports: if library { &[] } else { &imports },
-                }
-            })
-            .collect();
-        let registry = Arc::new(Registry::compile(&list).unwrap_or_else(|errors| panic!("{errors:?}")));
+        let live = Live::from(Arc::new(compile(sources)));
         let mut host = Host::new("app:processes");
         change(&mut host);
         let node = Node::new(7, 1, Hosts::new(vec![host]));
         let start = Instant::now();
         let clock = Box::new(move || Time(start.elapsed().as_nanos() as u64));
-        let runtime = Runtime::new(registry.clone(), Vec::new(), 0.0, clock);
+        let runtime = Runtime::new(live.clone(), Vec::new(), 0.0, clock);
         let host = node.hosts.find("app:processes").unwrap();
         let mut shard = Shard::new(node, 0, Box::new(runtime));
         let exits = Rc::new(RefCell::new(Vec::new()));
         let body = SpawnBody::Here(Box::new(Watcher(exits.clone())));
         let watcher = shard.spawn(Spawn { host: HostId::SYSTEM, body, monitored: false, linked: false }).unwrap();
-        World { shard, registry, host, exits, watcher, start }
+        World { shard, live, host, exits, watcher, start }
     }
 
     /// A world of one program.
@@ -83,8 +58,15 @@ impl World {
         World::new(&[("app:main", text)], |_| {})
     }
 
+    /// Puts other sources in the place of those that it has.
+    pub fn reload(&mut self, sources: &[(&str, &str)]) -> Changes {
+        let changes = self.live.publish(compile(sources));
+        self.shard.node().outdate();
+        changes
+    }
+
     pub fn spawn(&mut self, id: &str, args: Vec<Term>) -> kernel::Pid {
-        let entry = self.registry.find(id).unwrap();
+        let entry = self.live.current().find(id).unwrap();
         let host = self.host;
         let seed = Box::new(Seed { entry, args, context: None, extension: None });
         let spawn = Spawn { host, body: SpawnBody::Seed(seed), monitored: true, linked: false };
@@ -156,4 +138,34 @@ pub fn passes(text: &str) {
 /// How long this thread has computed: what other threads of the machine do does not count.
 pub fn computed() -> Duration {
     Duration::from_nanos(luau::computed())
+}
+
+/// The sources of `(id, text)`, compiled; ids with `lib` in them are libraries.
+fn compile(sources: &[(&str, &str)]) -> Registry {
+    let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
+    let imports: Vec<(String, String)> = sources
+        .iter()
+        .filter(|(id, _)| id.contains("lib"))
+        .map(|(id, _)| (id.split_once(':').unwrap().1.to_owned(), (*id).to_owned()))
+        .collect();
+    let list: Vec<Source<'_>> = sources
+        .iter()
+        .map(|(id, text)| {
+            let library = id.contains("lib");
+            Source {
+                id,
+                role: match id.split_once(':') {
+                    _ if library => Role::Library,
+                    Some((_, name)) if name.starts_with("fn") => Role::Function,
+                    _ => Role::Process,
+                },
+                path: id.split_once(':').unwrap().1,
+                text,
+                method: (!library).then_some("main"),
+                modules: &modules,
+                imports: if library { &[] } else { &imports },
+            }
+        })
+        .collect();
+    Registry::compile(&list).unwrap_or_else(|errors| panic!("{errors:?}"))
 }

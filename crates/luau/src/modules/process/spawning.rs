@@ -160,8 +160,8 @@ fn id(call: &mut Call<'_>, what: &str, argument: usize, expected: &str) -> Resul
         return Ok(text.to_owned());
     }
     let text = text.to_owned();
-    let entry = call.program().entry;
-    Ok(format!("{}:{text}", call.pod.registry.get(entry).namespace()))
+    let program = call.program();
+    Ok(format!("{}:{text}", program.version.get(program.entry).namespace()))
 }
 
 fn entry(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<EntryIndex, Error>, Raise> {
@@ -170,7 +170,7 @@ fn entry(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<EntryIn
         Role::Process | Role::Library => "id: expected an entry such as \"app.ws:handler\"",
     };
     let id = id(call, beginning.what, 1 + beginning.before, example)?;
-    let found = call.pod.registry.find_as(beginning.role, &id);
+    let found = call.pod.code.current().find_as(beginning.role, &id);
     Ok(found.map_err(|text| Error::new(Kind::NotFound, format!("{}: {text}", beginning.name()))))
 }
 
