@@ -18,6 +18,7 @@ mod pidset;
 pub mod probe;
 pub mod process;
 pub mod shard;
+mod sync;
 pub mod term;
 pub mod timers;
 pub mod topic;

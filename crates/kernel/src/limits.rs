@@ -16,6 +16,9 @@ pub const TIMERS_PER_PROCESS: u32 = 10_000;
 pub const NAMES_PER_PROCESS: usize = 1_000;
 /// Groups that one process may be in, and that it may monitor.
 pub const GROUPS_PER_PROCESS: usize = 1_000;
+/// Links and monitors that one process may have, together with the ends of others that it has not read: each of
+/// them brings one, and that is never refused.
+pub const RELATIONS_PER_PROCESS: usize = 250_000;
 /// CANCEL events that wait unread in one mailbox; a further one changes nothing, so it is dropped.
 pub const PENDING_CANCELS: u8 = 16;
 /// Nesting of a term; deeper values are refused where they are built.

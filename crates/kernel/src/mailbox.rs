@@ -48,8 +48,8 @@ struct Item {
 pub struct Claim {
     bytes: u64,
     counted: bool,
-    /// Whether its sender is told when it is received.
-    pub(crate) receipt: bool,
+    /// Whether its sender is told when it is received, and in which period of its credit it was sent.
+    pub(crate) receipt: Option<u16>,
 }
 
 /// How a message is to be queued.
@@ -57,10 +57,17 @@ pub struct Claim {
 pub(crate) enum Class {
     /// Refused by a full mailbox.
     Ordinary,
-    /// Refused by a full mailbox; its sender gets a receipt.
-    Credited,
+    /// Refused by a full mailbox; its sender gets a receipt, if it is then still in the same period.
+    Credited { period: u16 },
     /// Never refused: its room was reserved by a relation.
     Reserved,
+}
+
+impl Class {
+    /// Of a message whose sender gets a receipt: see [`crate::Cx::forget_receipts`].
+    pub(crate) fn period(self) -> Option<u16> {
+        if let Class::Credited { period } = self { Some(period) } else { None }
+    }
 }
 
 /// The queues of emptied mailboxes, so that an idle process holds none.
@@ -78,8 +85,7 @@ impl Mailbox {
 
     pub(crate) fn push_message(&mut self, message: Message, class: Class, pool: &mut Pool) {
         let counted = class != Class::Reserved;
-        let claim =
-            Claim { bytes: if counted { message.size() } else { 0 }, counted, receipt: class == Class::Credited };
+        let claim = Claim { bytes: if counted { message.size() } else { 0 }, counted, receipt: class.period() };
         self.messages += u32::from(counted);
         self.bytes += claim.bytes;
         self.push(Item { mail: Mail::Message(message), claim }, pool);

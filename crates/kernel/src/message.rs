@@ -137,6 +137,13 @@ impl Exit {
         Exit::failed(Error::new(Kind::Canceled, reason.filter(|text| !text.is_empty()).unwrap_or("terminated")))
     }
 
+    /// Bytes that it holds, unread.
+    pub(crate) fn size(&self) -> u64 {
+        let value = self.value.as_ref().map_or(0, Term::size);
+        let error = self.error.as_ref().map_or(0, |error| error.message.len());
+        (std::mem::size_of::<Exit>() + value + error) as u64
+    }
+
     /// Whether links fire.
     pub fn is_failure(&self) -> bool {
         self.error.is_some()

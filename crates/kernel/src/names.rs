@@ -1,10 +1,10 @@
 //! Registered names: one table for the whole node, in sixteen locked parts.
 
 use crate::pid::Pid;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use rustc_hash::{FxHashMap, FxHasher};
 use smol_str::SmolStr;
 use std::hash::{Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PARTS: usize = 16;
 

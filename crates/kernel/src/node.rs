@@ -1,5 +1,13 @@
 //! What the shards of a node share: which processes live, who has which name, and one inbox for each shard.
 
+mod inbox;
+#[cfg(all(test, loom))]
+mod loom;
+mod slots;
+
+use self::inbox::Inbox;
+use self::slots::SharedSlots;
+pub(crate) use self::slots::SlotState;
 use crate::error::Error;
 use crate::groups::Groups;
 use crate::host::{HostId, Hosts};
@@ -9,11 +17,11 @@ use crate::message::{Event, Exit, Message};
 use crate::names::Names;
 use crate::pid::Pid;
 use crate::probe::Gauges;
+use crate::sync::{AtomicU32, MutexGuard, Ordering};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 /// The shared part of a node. One for all its shards.
 pub struct Node {
@@ -30,16 +38,15 @@ pub struct Node {
 struct Shared {
     slots: SharedSlots,
     /// Signals for the shard. Pushed to by all, emptied by the shard.
-    inbox: Mutex<Vec<Signal>>,
-    /// Whether the inbox may hold something; set before the lock is let go, cleared by the shard under it.
-    waiting: AtomicBool,
+    inbox: Inbox<Signal>,
     /// Wakes the shard's driver. Set once, when the driver is ready.
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Figures that the shard publishes at the end of each turn.
     gauges: Gauges,
 }
 
-/// From one shard to another.
+/// From one shard to another. `Monitor` and `Link` were announced by `SlotState::expect`; `Unlink` is answered by
+/// `Unlinked` with the same number.
 pub(crate) enum Signal {
     Deliver { to: Pid, message: Message, class: Class },
     Broadcast { to: Vec<Pid>, message: Message },
@@ -48,14 +55,15 @@ pub(crate) enum Signal {
     Monitor { from: Pid, to: Pid },
     Unmonitor { from: Pid, to: Pid },
     Link { from: Pid, to: Pid },
-    Unlink { from: Pid, to: Pid },
+    Unlink { from: Pid, to: Pid, number: u32 },
+    Unlinked { from: Pid, to: Pid, number: u32 },
     LinkFired { from: Pid, to: Pid, exit: Arc<Exit> },
     Terminate { to: Pid, exit: Exit },
     TerminateChild { of: Pid, to: Pid, exit: Exit },
     Named { name: SmolStr, pid: Pid },
     Groups { to: Pid },
     Outdate,
-    Receipts { to: Pid, messages: u32, bytes: u64 },
+    Receipts { to: Pid, period: u16, messages: u32, bytes: u64 },
     AwaitRoom { from: Pid, to: Pid },
     Room { to: Pid, of: Pid },
     LeaveRoom { from: Pid, to: Pid },
@@ -82,8 +90,7 @@ impl Node {
         let shards: Vec<Shared> = (0..shards.clamp(1, limits::SHARDS))
             .map(|_| Shared {
                 slots: SharedSlots::default(),
-                inbox: Mutex::default(),
-                waiting: AtomicBool::new(false),
+                inbox: Inbox::default(),
                 waker: OnceLock::new(),
                 gauges: Gauges::default(),
             })
@@ -190,70 +197,37 @@ impl Node {
 
     /// The shared word of a living process.
     pub(crate) fn state(&self, pid: Pid) -> Option<&SlotState> {
-        if pid.boot() != self.boot {
-            return None;
-        }
-        let state = self.place(pid)?;
-        (state.word.load(Ordering::Acquire) & IDENTITY == alive_word(pid.host(), pid.generation())).then_some(state)
+        self.place(pid).filter(|state| state.lives(pid))
     }
 
     /// The shared word of a PID's slot, whoever lives there now. What is counted by place is given back by place.
-    fn place(&self, pid: Pid) -> Option<&SlotState> {
+    pub(crate) fn place(&self, pid: Pid) -> Option<&SlotState> {
+        if pid.boot() != self.boot {
+            return None;
+        }
         self.shards.get(pid.shard())?.slots.get(pid.slot())
     }
 
-    /// Marks a process as one that another shard has ordered to end: whether this is the first such order. `None` if
-    /// it is dead. Further orders would change nothing, so they need no signal.
+    /// See [`SlotState::order_end`].
     pub(crate) fn order_end(&self, pid: Pid) -> Option<bool> {
-        let state = self.state(pid)?;
-        let marked = state.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let lives = word & IDENTITY == alive_word(pid.host(), pid.generation());
-            (lives && word & ORDERED == 0).then_some(word | ORDERED)
-        });
-        match marked {
-            Ok(_) => Some(true),
-            Err(word) => (word & IDENTITY == alive_word(pid.host(), pid.generation())).then_some(false),
-        }
+        self.place(pid)?.order_end(pid)
     }
 
-    /// A process heeds its host's last topic from now on.
-    pub(crate) fn heed_last(&self, pid: Pid) {
-        if let Some(state) = self.state(pid) {
-            state.word.fetch_or(HEEDS_LAST, Ordering::Release);
-        }
-    }
-
-    /// A process that heeds it has been sent its last message.
+    /// See [`SlotState::seal`].
     pub(crate) fn seal(&self, pid: Pid) {
-        if let Some(state) = self.state(pid) {
-            // It may end meanwhile, so the word is changed only as it was found.
-            let lives = |word: u64| word & IDENTITY == alive_word(pid.host(), pid.generation());
-            let seal = |word| (lives(word) && word & HEEDS_LAST != 0).then_some(word | SEALED);
-            let _dead_or_deaf = state.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, seal);
-        }
-    }
-
-    /// Whether a process that is dead is known to have returned. Its slot forgets it with the next process.
-    pub(crate) fn has_returned(&self, pid: Pid) -> bool {
-        self.place(pid).is_some_and(|state| state.word.load(Ordering::Acquire) == dead_word(pid.generation(), false))
-    }
-
-    /// A CANCEL from another shard has arrived.
-    pub(crate) fn cancel_arrived(&self, to: Pid) {
-        if let Some(state) = self.place(to) {
-            state.cancels.fetch_sub(1, Ordering::Relaxed);
+        if let Some(state) = self.place(pid) {
+            state.seal(pid);
         }
     }
 
     /// Takes a name for a process: why not, if it cannot.
     pub(crate) fn take_name(&self, name: &SmolStr, pid: Pid) -> Result<(), NameRefused> {
         let Some(state) = self.state(pid) else { return Err(NameRefused::Dead) };
-        if usize::from(state.names.fetch_add(1, Ordering::Relaxed)) >= limits::NAMES_PER_PROCESS {
-            state.names.fetch_sub(1, Ordering::Relaxed);
+        if !state.count_name() {
             return Err(NameRefused::TooMany);
         }
         self.names.register(name, pid).map_err(|holder| {
-            state.names.fetch_sub(1, Ordering::Relaxed);
+            state.uncount_name();
             NameRefused::HeldBy(holder)
         })
     }
@@ -262,37 +236,30 @@ impl Node {
     pub(crate) fn release_name(&self, name: &str, pid: Pid) -> bool {
         let released = self.names.release(name, pid);
         if released && let Some(state) = self.place(pid) {
-            state.names.fetch_sub(1, Ordering::Relaxed);
+            state.uncount_name();
         }
         released
     }
 
-    /// A message from another shard has arrived, or was dropped: its reservation ends.
-    pub(crate) fn arrived(&self, to: Pid, bytes: u64) {
-        if let Some(state) = self.place(to) {
-            state.arrived(bytes);
-        }
-    }
-
-    /// Called by the owning shard when the process has ended.
-    pub(crate) fn retire(&self, pid: Pid, failed: bool) {
+    /// Called by the owning shard when the process has ended: whether monitors or links are on their way to it.
+    pub(crate) fn retire(&self, pid: Pid) -> bool {
         self.hosts[pid.host()].leave();
-        self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation(), failed);
+        self.shards[pid.shard()].slots.retire(pid.slot(), pid.generation())
     }
 
     /// Hands a new process to its shard together with its name: whoever finds the name finds the process there.
     pub(crate) fn push_birth(&self, pid: Pid, seed: Box<dyn Any + Send>, birth: Birth) -> Result<(), NameRefused> {
         let shared = &self.shards[pid.shard()];
-        let was_waiting = {
+        let wakes = {
             // Under the lock nobody can send to the name before the process is in place.
-            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = shared.inbox.lock();
             if let Some(name) = &birth.name {
                 self.take_name(name, pid)?;
             }
             inbox.push(Signal::Spawn { pid, seed, birth });
-            shared.waiting.swap(true, Ordering::Release)
+            shared.inbox.filled()
         };
-        if !was_waiting {
+        if wakes {
             self.wake(pid.shard());
         }
         Ok(())
@@ -300,13 +267,7 @@ impl Node {
 
     /// Appends signals to a shard's inbox in order and wakes it if it may be waiting.
     pub(crate) fn push(&self, shard: usize, signals: impl Iterator<Item = Signal>) {
-        let shared = &self.shards[shard];
-        let was_waiting = {
-            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            inbox.extend(signals);
-            shared.waiting.swap(true, Ordering::Release)
-        };
-        if !was_waiting {
+        if self.shards[shard].inbox.push(signals) {
             self.wake(shard);
         }
     }
@@ -318,11 +279,11 @@ impl Node {
         let mut asleep: SmallVec<[usize; 4]> = SmallVec::new();
         // In the order of the shards, and nobody else holds two: so nobody waits in a circle.
         for (shard, signals) in outgoing.iter_mut().enumerate().filter(|(_, signals)| !signals.is_empty()) {
-            let shared = &self.shards[shard];
-            let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            inbox.append(signals);
-            held.push(inbox);
-            if !shared.waiting.swap(true, Ordering::Release) {
+            let inbox = &self.shards[shard].inbox;
+            let mut list = inbox.lock();
+            list.append(signals);
+            held.push(list);
+            if inbox.filled() {
                 asleep.push(shard);
             }
         }
@@ -340,15 +301,12 @@ impl Node {
 
     /// Whether something came for a shard. Costs one read.
     pub fn has_signals(&self, shard: usize) -> bool {
-        self.shards[shard].waiting.load(Ordering::Acquire)
+        self.shards[shard].inbox.has_some()
     }
 
     /// Swaps all that came for a shard with an empty list.
     pub(crate) fn take(&self, shard: usize, into: &mut Vec<Signal>) {
-        let shared = &self.shards[shard];
-        let mut inbox = shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.waiting.store(false, Ordering::Release);
-        std::mem::swap(&mut *inbox, into);
+        self.shards[shard].inbox.take(into);
     }
 }
 
@@ -357,149 +315,4 @@ pub(crate) enum NameRefused {
     Dead,
     TooMany,
     HeldBy(Pid),
-}
-
-/// What every shard may read of a slot.
-#[derive(Default)]
-pub(crate) struct SlotState {
-    /// Generation (upper 32 bits), host (16 bits from bit 8) and the flags below. Written by whoever owns the slot:
-    /// the allocating thread until the PID is handed out, then the slot's shard; only [`ORDERED`] and [`SEALED`] by any shard.
-    word: AtomicU64,
-    /// Messages and bytes from other shards that are accepted but not yet in the mailbox. Raised by senders, lowered
-    /// by the shard; so senders elsewhere cannot fill memory between two turns of a shard.
-    in_flight_bytes: AtomicU64,
-    in_flight: AtomicU32,
-    /// CANCEL events from other shards that have not arrived.
-    cancels: AtomicU16,
-    /// Names that the process holds. Raised by whoever registers one, lowered by whoever releases it; any shard.
-    names: AtomicU16,
-}
-
-const ALIVE: u64 = 1;
-/// The mailbox takes no message but reserved ones.
-const FULL: u64 = 2;
-/// Senders wait for room: others that can wait have to, too.
-const AWAITED: u64 = 4;
-/// Another shard has sent the order to end it.
-const ORDERED: u64 = 8;
-/// Dead, and it failed.
-const FAILED: u64 = 16;
-/// A message on its host's last topic is the last.
-const HEEDS_LAST: u64 = 32;
-/// The last message has been taken: to all others it is dead. Part of what tells the living apart.
-const SEALED: u64 = 64;
-/// Who lives there.
-const IDENTITY: u64 = !(FULL | AWAITED | ORDERED | HEEDS_LAST);
-
-fn alive_word(host: HostId, generation: u32) -> u64 {
-    u64::from(generation) << 32 | (host.index() as u64) << 8 | ALIVE
-}
-
-fn dead_word(generation: u32, failed: bool) -> u64 {
-    u64::from(generation) << 32 | if failed { FAILED } else { 0 }
-}
-
-impl SlotState {
-    /// Says whether the mailbox is full, and whether senders wait for room in it.
-    pub(crate) fn set_room(&self, full: bool, awaited: bool) {
-        let set = if full { FULL } else { 0 } | if awaited { AWAITED } else { 0 };
-        self.word.fetch_or(set, Ordering::Release);
-        self.word.fetch_and(!((FULL | AWAITED) & !set), Ordering::Release);
-    }
-
-    /// Reserves room for a message from another shard. Between two turns at most one mailbox more can arrive.
-    /// `patient`: the sender can wait, so it does not pass those that wait already.
-    pub(crate) fn reserve(&self, bytes: u64, limit: u32, limit_bytes: u64, patient: bool) -> bool {
-        let refusing = if patient { FULL | AWAITED } else { FULL };
-        if self.word.load(Ordering::Acquire) & refusing != 0 {
-            return false;
-        }
-        let messages_before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let bytes_before = self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if messages_before >= limit || bytes_before >= limit_bytes {
-            self.arrived(bytes);
-            return false;
-        }
-        true
-    }
-
-    /// Counts a message whose room was granted.
-    pub(crate) fn reserve_granted(&self, bytes: u64) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether one more CANCEL may be on its way; beyond the bound it would change nothing.
-    pub(crate) fn reserve_cancel(&self) -> bool {
-        if self.cancels.fetch_add(1, Ordering::Relaxed) >= u16::from(limits::PENDING_CANCELS) {
-            self.cancels.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    fn arrived(&self, bytes: u64) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-const CHUNK: usize = 1024;
-const CHUNKS: usize = limits::SLOTS as usize / CHUNK;
-
-/// The slot words of one shard: a list that grows and never moves.
-struct SharedSlots {
-    chunks: Box<[OnceLock<Box<[SlotState]>>]>,
-    /// Slots that were ever used.
-    used: AtomicU32,
-    /// Slots whose process has ended.
-    free: Mutex<Vec<u32>>,
-}
-
-impl Default for SharedSlots {
-    fn default() -> SharedSlots {
-        SharedSlots {
-            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
-            used: AtomicU32::new(0),
-            free: Mutex::default(),
-        }
-    }
-}
-
-impl SharedSlots {
-    fn get(&self, slot: u32) -> Option<&SlotState> {
-        self.chunks[slot as usize / CHUNK].get()?.get(slot as usize % CHUNK)
-    }
-
-    /// A slot that is alive in a generation it never had.
-    fn allocate(&self, host: HostId) -> Option<(u32, u32)> {
-        let freed = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let slot = match freed {
-            Some(slot) => slot,
-            None => {
-                let slot = self.used.fetch_add(1, Ordering::Relaxed);
-                if slot >= limits::SLOTS {
-                    self.used.fetch_sub(1, Ordering::Relaxed);
-                    return None;
-                }
-                slot
-            }
-        };
-        let chunk =
-            self.chunks[slot as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| SlotState::default()).collect());
-        let state = &chunk[slot as usize % CHUNK];
-        let generation = (state.word.load(Ordering::Acquire) >> 32) as u32 + 1;
-        state.word.store(alive_word(host, generation), Ordering::Release);
-        Some((slot, generation))
-    }
-
-    fn retire(&self, slot: u32, generation: u32, failed: bool) {
-        if let Some(state) = self.get(slot) {
-            state.word.store(dead_word(generation, failed), Ordering::Release);
-            // The last generation is the last process of the slot: no PID is used twice.
-            if generation < u32::MAX {
-                self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
-            }
-        }
-    }
 }

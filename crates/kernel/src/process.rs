@@ -117,6 +117,17 @@ impl Cx<'_> {
         self.core.next_mail(self.pid)
     }
 
+    /// The program of this process has not read an EXIT or a LINK_DOWN that was taken with [`Cx::next_mail`]: it
+    /// counts as unread until [`Cx::read_end`], see [`limits::RELATIONS_PER_PROCESS`].
+    pub fn keep_end(&mut self, exit: &Exit) {
+        self.core.end_waits(self.pid, exit);
+    }
+
+    /// An end that was kept unread is read now.
+    pub fn read_end(&mut self, exit: &Exit) {
+        self.core.end_read(self.pid, exit);
+    }
+
     /// Whether mail waits.
     pub fn has_mail(&self) -> bool {
         self.core.slot(self.pid).is_some_and(|slot| !slot.mailbox.is_empty())
@@ -134,7 +145,9 @@ impl Cx<'_> {
 
     /// Sends a message whose receipt comes back ([`Cx::take_receipts`]). It is given back if it is refused.
     pub fn send_credited(&mut self, to: Pid, message: Message) -> Result<(), (Refused, Box<Message>)> {
-        self.core.send(to, message, Class::Credited).map_err(|(refused, message)| (refused, Box::new(message)))
+        let period = self.core.slot(self.pid).map_or(0, |slot| slot.period);
+        let sent = self.core.send(to, message, Class::Credited { period });
+        sent.map_err(|(refused, message)| (refused, Box::new(message)))
     }
 
     /// Sends a message for which room was reserved; only a dead process refuses it.
@@ -145,6 +158,15 @@ impl Cx<'_> {
     /// Messages and bytes of this process that were received since the last call.
     pub fn take_receipts(&mut self) -> (u32, u64) {
         self.core.slot_mut(self.pid).map_or((0, 0), |slot| std::mem::take(&mut slot.receipts))
+    }
+
+    /// From now on only messages that this process sends after this call bring it receipts: its credit begins anew, as
+    /// with another receiver.
+    pub fn forget_receipts(&mut self) {
+        if let Some(slot) = self.core.slot_mut(self.pid) {
+            slot.period = slot.period.wrapping_add(1);
+            slot.receipts = (0, 0);
+        }
     }
 
     /// Whether the next receipt wakes this process with [`Mail::Receipts`]. Off until asked for, and off again
@@ -182,7 +204,8 @@ impl Cx<'_> {
         self.core.spawn(Some(self.pid), spawn, name, first)
     }
 
-    /// Monitors a process: one [`crate::Event::Exit`] when it ends.
+    /// Monitors a process: one [`crate::Event::Exit`] when it ends. One that has ended is `NOT_FOUND`; one that ends
+    /// on another shard before it hears of the monitor sends its EXIT all the same, and that says how it ended.
     pub fn monitor(&mut self, to: Pid) -> Result<(), Error> {
         self.core.monitor(self.pid, to)
     }
@@ -192,7 +215,8 @@ impl Cx<'_> {
         self.core.unmonitor(self.pid, to)
     }
 
-    /// Links this process and another one, both ways.
+    /// Links this process and another one, both ways. When both act on their link at the same time on two shards, each
+    /// has it in the end or none has.
     pub fn link(&mut self, to: Pid) -> Result<(), Error> {
         self.core.link(self.pid, to)
     }
@@ -219,7 +243,7 @@ impl Cx<'_> {
         self.core.cancel(self.pid, to, reason)
     }
 
-    /// Ends a process, whatever it does. Itself: as soon as this step returns.
+    /// Ends a process, whatever it does, also one that took its last message. Itself: as soon as this step returns.
     pub fn terminate(&mut self, to: Pid, reason: Option<&str>) -> Result<(), Refused> {
         self.end_other(to, Exit::terminated(reason))
     }
@@ -263,7 +287,7 @@ impl Cx<'_> {
         self.core.leave(group, pid)
     }
 
-    /// Who is in a group, in no particular order.
+    /// Who is in a group, in no particular order. One call and one list, however many there are.
     pub fn members(&self, group: &str) -> Vec<Pid> {
         let mut members = self.core.node.groups.members(group);
         members.retain(|&pid| self.core.is_alive(pid));
@@ -271,7 +295,8 @@ impl Cx<'_> {
     }
 
     /// Sends a message to all who are in a group now, this process among them if it is. To how many: those whose
-    /// mailbox is full do not get it.
+    /// mailbox is full do not get it. That is one call, so that nothing else of the sender comes between: some 0.1
+    /// microseconds for each member, in which its shard does nothing else.
     pub fn broadcast(&mut self, group: &str, topic: Topic, body: message::Body) -> usize {
         let members = self.core.node.groups.members(group);
         self.core.broadcast(members, &Message { topic, from: self.pid, body })

@@ -1,6 +1,7 @@
 //! Timers of one shard: a hierarchical wheel (Varghese and Lauck, 1987) with ticks of one millisecond.
 //!
 //! Setting and cancelling take constant time; a timer goes off in the first tick at or after its time, never early.
+//! Those of one tick go off in the order of their times, and of being set.
 
 use crate::pid::Pid;
 use std::time::Duration;
@@ -45,8 +46,18 @@ struct Entry {
     spoke: u16,
     live: bool,
     due: u64,
+    /// When exactly, and which one of all that were set: their order within a tick.
+    order: (Time, u64),
     pid: Pid,
     token: u64,
+}
+
+/// A timer that goes off.
+#[derive(Clone, Copy)]
+pub(crate) struct Due {
+    pub(crate) entry: u32,
+    pub(crate) pid: Pid,
+    pub(crate) token: u64,
 }
 
 /// The head of one process's list of timers, kept in its slot.
@@ -70,6 +81,8 @@ pub(crate) struct Wheel {
     occupied: [u64; LEVELS],
     /// The tick that was handled last.
     tick: u64,
+    /// Timers set so far.
+    set: u64,
     pub(crate) live: u32,
 }
 
@@ -81,6 +94,7 @@ impl Default for Wheel {
             spokes: vec![NONE; SPOKES * LEVELS],
             occupied: [0; LEVELS],
             tick: 0,
+            set: 0,
             live: 0,
         }
     }
@@ -89,7 +103,9 @@ impl Default for Wheel {
 impl Wheel {
     pub(crate) fn set(&mut self, at: Time, pid: Pid, token: u64, owned: &mut Owned) -> TimerId {
         let due = at.0.div_ceil(TICK).max(self.tick + 1);
+        self.set += 1;
         let entry = Entry {
+            order: (at, self.set),
             generation: 0,
             next: NONE,
             previous: NONE,
@@ -140,21 +156,19 @@ impl Wheel {
         }
     }
 
-    /// Takes one timer that is due at `now`, with its owner and token. The caller frees it with [`Wheel::fired`].
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<(u32, Pid, u64)> {
+    /// Takes all timers that are due at `now`, in their order. The caller frees each with [`Wheel::fired`].
+    pub(crate) fn take_due(&mut self, now: Time, into: &mut Vec<Due>) {
         let target = now.0 / TICK;
-        loop {
-            let spoke = (self.tick as usize) & (SPOKES - 1);
-            let head = self.spokes[spoke];
-            if head != NONE && self.entries[head as usize].due <= self.tick {
-                self.unlink(head);
-                let entry = &self.entries[head as usize];
-                return Some((head, entry.pid, entry.token));
-            }
-            if self.tick >= target {
-                return None;
-            }
+        while self.tick < target {
             self.advance(target);
+            let (spoke, of_tick) = ((self.tick as usize) & (SPOKES - 1), into.len());
+            while self.spokes[spoke] != NONE {
+                let entry = self.spokes[spoke];
+                self.unlink(entry);
+                let Entry { pid, token, .. } = self.entries[entry as usize];
+                into.push(Due { entry, pid, token });
+            }
+            into[of_tick..].sort_unstable_by_key(|due| self.entries[due.entry as usize].order);
         }
     }
 
@@ -286,7 +300,9 @@ mod tests {
     /// Runs the wheel to `now` and gives back the tokens that went off, with the time at which each did.
     fn run(wheel: &mut Wheel, owned: &mut Owned, now: u64) -> Vec<u64> {
         let mut out = Vec::new();
-        while let Some((entry, _, token)) = wheel.pop_due(Time(now)) {
+        let mut due = Vec::new();
+        wheel.take_due(Time(now), &mut due);
+        for Due { entry, token, .. } in due {
             wheel.fired(entry, owned);
             out.push(token);
         }

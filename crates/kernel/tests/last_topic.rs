@@ -88,3 +88,22 @@ fn the_place_of_a_process_that_was_closed_is_used_again() {
     assert!(shards[0].node().is_alive(next));
     assert_eq!(close_and_more(&mut shards[0], sender, next), (Ok(()), Ok(()), true));
 }
+
+#[test]
+fn a_process_that_was_closed_can_still_be_ended_from_every_shard() {
+    for shard in [0, 1] {
+        let mut shards = shards();
+        let client = spawn(&mut shards[0], "app:clients", true);
+        let sender = spawn(&mut shards[shard], "app:others", false);
+        close_and_more(&mut shards[shard], sender, client).0.expect("taken");
+        let living = |shards: &[Shard]| shards[0].node().hosts[client.host()].living();
+        assert_eq!(living(&shards), 1);
+        let ended = shards[shard].enter(sender, |cx| (Next::Wait, cx.terminate(client, None)));
+        assert_eq!(ended, Some(Ok(())));
+        shards[shard].flush();
+        shards[0].begin(Time(1));
+        assert_eq!(living(&shards), 0);
+        let again = shards[shard].enter(sender, |cx| (Next::Wait, cx.terminate(client, None)));
+        assert_eq!(again, Some(Err(Refused::NotFound)));
+    }
+}

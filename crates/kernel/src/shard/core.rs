@@ -11,7 +11,8 @@ use crate::node::{Birth, NameRefused, Node, Signal, SlotState};
 use crate::pid::Pid;
 use crate::probe::{Counts, Probe};
 use crate::process::{Body, Refused, Spawn};
-use crate::timers::{Time, TimerId, Wheel};
+use crate::timers::{Due, Time, TimerId, Wheel};
+use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,11 +28,16 @@ pub(crate) struct Core {
     /// Those that are to be ended before anything else happens.
     pub(crate) doomed: VecDeque<Pid>,
     pub(crate) wheel: Wheel,
+    due: Vec<Due>,
     pool: Pool,
     /// Signals for each shard, since the last flush.
     pub(super) outgoing: Vec<Vec<Signal>>,
     /// The list that is swapped with the inbox.
     pub(super) incoming: Vec<Signal>,
+    /// How those ended to whom a monitor or a link was on its way when they did, until it has arrived.
+    pub(super) kept: FxHashMap<Pid, Arc<Exit>>,
+    /// The number of the last `Unlink`.
+    pub(super) unlinks: u32,
     pub(crate) counts: Counts,
     pub(super) outdating: Outdating,
 }
@@ -48,9 +54,12 @@ impl Core {
             spun: VecDeque::new(),
             doomed: VecDeque::new(),
             wheel: Wheel::default(),
+            due: Vec::new(),
             pool: Pool::default(),
             outgoing,
             incoming: Vec::new(),
+            kept: FxHashMap::default(),
+            unlinks: 0,
             counts: Counts::default(),
             outdating: Outdating::default(),
         }
@@ -98,6 +107,7 @@ impl Core {
         let (mail, claim) = slot.mailbox.pop(&mut self.pool)?;
         match mail {
             Mail::Event(Event::Cancel { .. }) => slot.mailbox.cancels -= 1,
+            Mail::Event(Event::Exit { ref exit, .. } | Event::LinkDown { ref exit, .. }) => self.end_read(pid, exit),
             Mail::Timer(_) => slot.mailbox.timers -= 1,
             Mail::Room(of) => self.turn_came(pid, of),
             Mail::Outdated => slot.outdated = false,
@@ -118,7 +128,7 @@ impl Core {
             let last = slot.heeds_last && self.is_last(to, &message);
             let full = match class {
                 Class::Ordinary => slot.mailbox.is_full(messages, bytes),
-                Class::Credited => !self.has_turn(message.from, to),
+                Class::Credited { .. } => !self.has_turn(message.from, to),
                 Class::Reserved => false,
             };
             if full {
@@ -135,14 +145,15 @@ impl Core {
         if !self.node.is_alive(to) {
             return Err((Refused::NotFound, message));
         }
-        let granted = class == Class::Credited && self.use_grant(message.from, to);
+        let patient = class.period().is_some();
+        let granted = patient && self.use_grant(message.from, to);
         let reserved = match self.node.state(to) {
             _ if class == Class::Reserved => true,
             Some(state) if granted => {
                 state.reserve_granted(message.size());
                 true
             }
-            Some(state) => state.reserve(message.size(), messages, bytes, class == Class::Credited),
+            Some(state) => state.reserve(message.size(), messages, bytes, patient),
             None => return Err((Refused::NotFound, message)),
         };
         if !reserved {
@@ -166,7 +177,9 @@ impl Core {
     pub(crate) fn heed_last(&mut self, pid: Pid) {
         if let Some(slot) = self.slot_mut(pid) {
             slot.heeds_last = true;
-            self.node.heed_last(pid);
+            if let Some(state) = self.node.state(pid) {
+                state.heed_last();
+            }
         }
     }
 
@@ -202,6 +215,9 @@ impl Core {
             }
             slot.mailbox.cancels += 1;
         }
+        if let Mail::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. }) = &mail {
+            slot.end_waits(exit);
+        }
         slot.mailbox.timers += u16::from(matches!(mail, Mail::Timer(_)));
         slot.mailbox.push_other(mail, &mut self.pool);
         wake(slot, to, &mut self.ready);
@@ -219,6 +235,9 @@ impl Core {
     ) -> Result<Pid, Error> {
         let spread = self.node.hosts[spawn.host].placement == Placement::Spread;
         let shard = if spread && matches!(spawn.body, Body::Seed(_)) { self.node.next_shard() } else { self.index };
+        if let Some(parent) = parent.filter(|_| spawn.monitored || spawn.linked) {
+            self.has_room_for_relations(parent, usize::from(spawn.monitored) + usize::from(spawn.linked))?;
+        }
         if let Some(name) = &name {
             self.free_from_dead(name);
         }
@@ -261,7 +280,7 @@ impl Core {
 
     /// Takes back the PID of a process that could not have its name: nobody has seen it.
     fn unborn(&mut self, pid: Pid, name: Option<&str>, refused: NameRefused) -> Error {
-        self.node.retire(pid, false);
+        self.node.retire(pid);
         self.name_refused(name.unwrap_or_default(), pid, &refused)
     }
 
@@ -325,7 +344,7 @@ impl Core {
         }
         let exit = slot.doomed.take()?;
         let mut slot = std::mem::take(slot);
-        self.node.retire(pid, exit.is_failure());
+        let expected = self.node.retire(pid);
         self.counts.count(if exit.is_failure() { Probe::Failed } else { Probe::Returned });
         self.wheel.cancel_all(&mut slot.timers);
         let relations = slot.take_relations();
@@ -336,9 +355,9 @@ impl Core {
         // Senders with credit get it back: what they sent is received by nobody, and waits no longer.
         while let Some((mail, claim)) = slot.mailbox.pop(&mut self.pool) {
             if let Mail::Message(message) = mail
-                && claim.receipt
+                && let Some(period) = claim.receipt
             {
-                self.return_credit(message.from, claim.bytes());
+                self.return_credit(message.from, period, claim.bytes());
             }
         }
         for waiting in slot.mailbox.take_waiting() {
@@ -347,7 +366,11 @@ impl Core {
         for &(of, _) in &relations.turns {
             self.leave_room(pid, of);
         }
-        self.tell_relations(pid, relations, &Arc::new(exit.clone()));
+        let told = Arc::new(exit.clone());
+        if expected {
+            self.kept.insert(pid, told.clone());
+        }
+        self.tell_relations(pid, relations, &told);
         Some((exit, slot.content))
     }
 
@@ -445,12 +468,15 @@ impl Core {
     }
 
     pub(crate) fn fire_timers(&mut self) {
-        while let Some((entry, pid, token)) = self.wheel.pop_due(self.now) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.take_due(self.now, &mut due);
+        for Due { entry, pid, token } in due.drain(..) {
             // A process takes its timers with it, so a timer's owner lives.
             let Some(slot) = self.slots.get_mut(pid.slot()) else { continue };
             self.wheel.fired(entry, &mut slot.timers);
             self.notify(pid, Mail::Timer(token));
         }
+        self.due = due;
     }
 }
 

@@ -3,8 +3,9 @@
 use super::core::Core;
 use super::slot::Relations;
 use crate::error::{Error, Kind};
+use crate::limits;
 use crate::message::{Event, Exit};
-use crate::node::Signal;
+use crate::node::{Signal, SlotState};
 use crate::pid::Pid;
 use std::sync::Arc;
 
@@ -18,17 +19,20 @@ impl Core {
         if !self.is_alive(to) {
             return Err(self.not_found(to));
         }
+        self.has_room_for_relations(from, 1)?;
         let Some(slot) = self.slot_mut(from) else { return Ok(()) };
         if !slot.relations().watching.insert(to) {
             let text = format!("{} is monitored already", to.text(&self.node.hosts));
             return Err(Error::new(Kind::AlreadyExists, text));
         }
         self.counts.monitors += 1;
-        match self.slot_mut(to) {
-            Some(slot) => {
-                slot.relations().watchers.insert(from);
-            }
-            None => self.signal(to.shard(), Signal::Monitor { from, to }),
+        if let Some(slot) = self.slot_mut(to) {
+            slot.relations().watchers.insert(from);
+        } else if self.expect(to) {
+            self.signal(to.shard(), Signal::Monitor { from, to });
+        } else {
+            self.forget_watched(from, to);
+            return Err(self.not_found(to));
         }
         Ok(())
     }
@@ -63,15 +67,38 @@ impl Core {
         if !self.is_alive(to) {
             return Err(self.not_found(to));
         }
+        self.has_room_for_relations(from, 1)?;
+        if self.is_local(to) {
+            self.has_room_for_relations(to, 1)?;
+        }
         if from == to || !self.add_link(from, to) {
             return Ok(());
         }
         if self.is_local(to) {
             self.add_link(to, from);
-        } else {
+        } else if self.expect(to) {
+            if let Some(slot) = self.slot_mut(from) {
+                slot.relations().unlinking.remove(&to);
+            }
             self.signal(to.shard(), Signal::Link { from, to });
+        } else {
+            self.remove_link(from, to);
+            return Err(self.not_found(to));
         }
         Ok(())
+    }
+
+    /// A process elsewhere has linked itself with one of this shard.
+    pub(super) fn link_arrived(&mut self, from: Pid, to: Pid) {
+        let Some(slot) = self.slot_mut(to) else { return self.link_fired(to, from, self.exit_of(to)) };
+        // It was sent before its sender knew that the link was ended here, so it is ended.
+        if slot.relations().unlinking.contains_key(&from) {
+            return;
+        }
+        match self.has_room_for_relations(to, 1) {
+            Ok(()) => _ = self.add_link(to, from),
+            Err(error) => self.link_fired(to, from, Arc::new(Exit::failed(error))),
+        }
     }
 
     /// Whether the local half of a link is new.
@@ -92,9 +119,78 @@ impl Core {
         if known && self.is_local(to) {
             self.remove_link(to, from);
         } else if known {
-            self.signal(to.shard(), Signal::Unlink { from, to });
+            self.unlinks = self.unlinks.wrapping_add(1);
+            let number = self.unlinks;
+            if let Some(slot) = self.slot_mut(from) {
+                slot.relations().unlinking.insert(to, number);
+            }
+            self.signal(to.shard(), Signal::Unlink { from, to, number });
         }
         known
+    }
+
+    /// `with` has heard that `on` ended their link: what comes from it now counts again.
+    pub(super) fn unlinked(&mut self, on: Pid, with: Pid, number: u32) {
+        if let Some(relations) = self.slot_mut(on).and_then(|slot| slot.relations.as_mut())
+            && relations.unlinking.get(&with) == Some(&number)
+        {
+            relations.unlinking.remove(&with);
+        }
+    }
+
+    // Between two shards: a monitor or a link may arrive when its process has ended
+
+    fn expect(&self, to: Pid) -> bool {
+        self.node.place(to).is_some_and(|state| state.expect(to))
+    }
+
+    pub(super) fn expected_arrived(&self, to: Pid) {
+        if let Some(state) = self.node.place(to) {
+            state.expected_arrived();
+        }
+    }
+
+    /// How a process ended that was told to expect this question.
+    pub(super) fn exit_of(&self, pid: Pid) -> Arc<Exit> {
+        self.kept.get(&pid).cloned().unwrap_or_default()
+    }
+
+    /// Forgets the ends of those about whom no question is on its way.
+    pub(super) fn forget_kept(&mut self) {
+        let node = &self.node;
+        self.kept.retain(|&pid, _| node.place(pid).is_some_and(SlotState::is_expecting));
+    }
+
+    // Their number
+
+    /// An error that names the limit if a process can have no further links and monitors.
+    pub(super) fn has_room_for_relations(&self, pid: Pid, more: usize) -> Result<(), Error> {
+        let Some(relations) = self.slot(pid).and_then(|slot| slot.relations.as_ref()) else { return Ok(()) };
+        let most = limits::RELATIONS_PER_PROCESS;
+        let most_bytes = self.node.hosts[pid.host()].mailbox_bytes;
+        let text = if relations.count() + more > most {
+            format!("a process has at most {most} links, monitors and unread EXITs together")
+        } else if relations.unread_bytes >= most_bytes {
+            format!("its unread EXITs hold {} bytes: mailbox_bytes is {most_bytes}", relations.unread_bytes)
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Unavailable, text))
+    }
+
+    /// A process has the end of another one to read.
+    pub(crate) fn end_waits(&mut self, pid: Pid, exit: &Exit) {
+        if let Some(slot) = self.slot_mut(pid) {
+            slot.end_waits(exit);
+        }
+    }
+
+    /// It has read it.
+    pub(crate) fn end_read(&mut self, pid: Pid, exit: &Exit) {
+        if let Some(relations) = self.slot_mut(pid).and_then(|slot| slot.relations.as_mut()) {
+            relations.unread = relations.unread.saturating_sub(1);
+            relations.unread_bytes = relations.unread_bytes.saturating_sub(exit.size());
+        }
     }
 
     /// The parent's half of the relations that a child is born with.

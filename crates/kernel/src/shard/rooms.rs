@@ -20,31 +20,31 @@ impl Core {
             self.publish_room(pid);
         }
         // Also when the receiver has ended: nobody but its last call knows what it held unread.
-        if claim.receipt {
-            self.return_credit(from, claim.bytes());
+        if let Some(period) = claim.receipt {
+            self.return_credit(from, period, claim.bytes());
         }
     }
 
     /// Tells a sender that one of its messages no longer waits.
-    pub(crate) fn return_credit(&mut self, to: Pid, bytes: u64) {
+    pub(crate) fn return_credit(&mut self, to: Pid, period: u16, bytes: u64) {
         if self.is_local(to) {
-            self.take_receipts(to, 1, bytes);
+            self.take_receipts(to, period, 1, bytes);
             return;
         }
         let outgoing = &mut self.outgoing[to.shard()];
         // Receipts of one turn for one sender are one signal as long as nothing comes between them.
-        if let Some(Signal::Receipts { to: last, messages, bytes: sum }) = outgoing.last_mut()
-            && *last == to
+        if let Some(Signal::Receipts { to: last, period: of, messages, bytes: sum }) = outgoing.last_mut()
+            && (*last, *of) == (to, period)
         {
             *messages += 1;
             *sum += bytes;
             return;
         }
-        outgoing.push(Signal::Receipts { to, messages: 1, bytes });
+        outgoing.push(Signal::Receipts { to, period, messages: 1, bytes });
     }
 
-    pub(crate) fn take_receipts(&mut self, to: Pid, messages: u32, bytes: u64) {
-        let Some(slot) = self.slot_mut(to) else { return };
+    pub(crate) fn take_receipts(&mut self, to: Pid, period: u16, messages: u32, bytes: u64) {
+        let Some(slot) = self.slot_mut(to).filter(|slot| slot.period == period) else { return };
         slot.receipts.0 += messages;
         slot.receipts.1 += bytes;
         if std::mem::take(&mut slot.wake_on_receipts) {
@@ -170,7 +170,7 @@ impl Core {
 
     /// A message has been put into a local mailbox.
     pub(super) fn took_message(&mut self, of: Pid, from: Pid, class: Class) {
-        if class == Class::Credited
+        if class.period().is_some()
             && let Some(slot) = self.slot_mut(of)
             && slot.mailbox.grant_used(from)
         {

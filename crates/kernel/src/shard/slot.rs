@@ -1,11 +1,14 @@
 //! The place of one process in its shard.
 
+#[cfg(doc)]
+use crate::limits;
 use crate::mailbox::Mailbox;
 use crate::message::Exit;
 use crate::pid::Pid;
 use crate::pidset::PidSet;
 use crate::process::Process;
 use crate::timers::Owned;
+use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 use std::any::Any;
 
@@ -55,6 +58,8 @@ pub(crate) struct Slot {
     pub(crate) mailbox: Mailbox,
     /// Messages and bytes of this process that others received; see `Cx::take_receipts`.
     pub(crate) receipts: (u32, u64),
+    /// Receipts of messages that were sent in another period do not count.
+    pub(crate) period: u16,
     pub(crate) timers: Owned,
     /// Use [`Slot::relations`] and [`Slot::take_relations`].
     pub(super) relations: Option<Box<Relations>>,
@@ -68,6 +73,12 @@ pub(crate) struct Relations {
     pub(crate) watchers: PidSet,
     /// Whom this process monitors.
     pub(crate) watching: PidSet,
+    /// Links to processes elsewhere that this one has ended, until they have answered: by the number of the last
+    /// `Unlink`. What they sent before they knew of it does not count.
+    pub(crate) unlinking: FxHashMap<Pid, u32>,
+    /// EXITs and LINK_DOWNs that the process has not read, and what they hold.
+    pub(crate) unread: u32,
+    pub(crate) unread_bytes: u64,
     pub(crate) names: Vec<SmolStr>,
     /// The mailboxes that this process waits for; for most none, and never many.
     pub(crate) turns: Vec<(Pid, Turn)>,
@@ -82,9 +93,23 @@ pub(crate) enum Turn {
     Granted,
 }
 
+impl Relations {
+    /// Those that are bounded by [`limits::RELATIONS_PER_PROCESS`].
+    pub(crate) fn count(&self) -> usize {
+        self.links.len() + self.watching.len() + self.unread as usize
+    }
+}
+
 impl Slot {
     pub(crate) fn relations(&mut self) -> &mut Relations {
         self.relations.get_or_insert_default()
+    }
+
+    /// The end of another process waits to be read.
+    pub(crate) fn end_waits(&mut self, exit: &Exit) {
+        let relations = self.relations();
+        relations.unread += 1;
+        relations.unread_bytes += exit.size();
     }
 
     pub(crate) fn take_relations(&mut self) -> Relations {

@@ -41,15 +41,28 @@ fn a_monitor_fires_exactly_once_and_says_how_it_ended() {
 }
 
 #[test]
-fn a_monitor_fires_also_when_its_target_ended_before_the_wish_arrived() {
-    let mut world = World::new(2);
-    let (watcher, target) = (world.puppet(0), world.puppet(1));
-    world.settle();
-    world.act(watcher, |cx| cx.monitor(target)).unwrap();
-    world.returns(target);
-    world.settle();
-    assert_eq!(world.got(watcher), [Got::Exit(target, Some(Kind::NotFound))]);
-    assert_eq!(world.counts().monitors, 0);
+fn a_monitor_whose_target_ends_before_it_arrives_says_how_it_ended() {
+    for fails in [false, true] {
+        for slot_has_another in [false, true] {
+            let mut world = World::new(2);
+            let (watcher, target) = (world.puppet(0), world.puppet(1));
+            world.settle();
+            world.act(watcher, |cx| cx.monitor(target)).unwrap();
+            if fails {
+                world.fails(target)
+            } else {
+                world.returns(target)
+            }
+            if slot_has_another {
+                let next = world.puppet(1);
+                world.fails(next);
+                world.puppet(1);
+            }
+            world.settle();
+            assert_eq!(world.got(watcher), [Got::Exit(target, fails.then_some(Kind::Internal))]);
+            assert_eq!(world.counts().monitors, 0);
+        }
+    }
 }
 
 #[test]
@@ -150,7 +163,7 @@ fn a_normal_end_fires_no_link() {
 
 #[test]
 fn a_link_to_a_process_that_just_returned_does_not_fire_and_to_one_that_just_failed_does() {
-    for fails in [false, true] {
+    for (fails, slot_has_another) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut world = World::new(2);
         let (a, b) = (world.puppet(0), world.puppet(1));
         world.settle();
@@ -159,6 +172,9 @@ fn a_link_to_a_process_that_just_returned_does_not_fire_and_to_one_that_just_fai
             world.fails(b)
         } else {
             world.returns(b)
+        }
+        if slot_has_another {
+            world.puppet(1);
         }
         world.settle();
         assert_eq!(world.is_alive(a), !fails);
@@ -183,6 +199,115 @@ fn a_link_is_made_once_and_ends_from_both_sides() {
         world.fails(a);
         world.settle();
         assert!(world.is_alive(b));
+    }
+}
+
+/// All that two processes on two shards may do with their link, in every order, with signals on the way as long as may be.
+#[test]
+fn a_link_that_two_shards_make_and_end_at_once_is_in_the_end_on_both_or_on_none() {
+    #[derive(Clone, Copy, Debug)]
+    enum Do {
+        Link(usize),
+        Unlink(usize),
+        Flush(usize),
+        Begin(usize),
+    }
+    const ALL: [Do; 8] = [
+        Do::Link(0),
+        Do::Link(1),
+        Do::Unlink(0),
+        Do::Unlink(1),
+        Do::Flush(0),
+        Do::Flush(1),
+        Do::Begin(0),
+        Do::Begin(1),
+    ];
+    const LENGTH: u32 = 4;
+    for linked in [false, true] {
+        for number in 0..ALL.len().pow(LENGTH) {
+            let acts: Vec<Do> = (0..LENGTH).map(|n| ALL[number / ALL.len().pow(n) % ALL.len()]).collect();
+            let mut world = World::new(2);
+            let pids = [world.puppet(0), world.puppet(1)];
+            world.settle();
+            if linked {
+                world.act(pids[0], |cx| cx.link(pids[1])).unwrap();
+                world.settle();
+            }
+            let mut last_of_each = [linked; 2];
+            let now = world.now;
+            for &act in &acts {
+                match act {
+                    Do::Link(n) => {
+                        world.act(pids[n], |cx| cx.link(pids[1 - n])).unwrap();
+                        last_of_each[n] = true;
+                    }
+                    Do::Unlink(n) => {
+                        world.act(pids[n], |cx| cx.unlink(pids[1 - n]));
+                        last_of_each[n] = false;
+                    }
+                    Do::Flush(n) => world.shards[n].flush(),
+                    Do::Begin(n) => world.shards[n].begin(now),
+                }
+            }
+            world.settle();
+            let links = world.counts().links;
+            assert!(links == 0 || links == 2, "{links} halves of a link after {acts:?}, linked before: {linked}");
+            let fails = number % 2;
+            world.fails(pids[fails]);
+            world.settle();
+            assert_eq!(world.is_alive(pids[1 - fails]), links == 0, "{acts:?}, linked before: {linked}");
+        }
+    }
+}
+
+#[test]
+fn links_and_monitors_and_unread_exits_of_a_process_are_bounded() {
+    let mut small = kernel::Host::new("app:small");
+    small.mailbox_bytes = 10_000;
+    let mut world = World::with_hosts(1, vec![small]);
+    let pid = world.mannered(0, world.host("app:small"), Manner::Deaf);
+    let value = || kernel::Exit::normal(Some(kernel::Term::string(vec![b'x'; 3_000])));
+    let mut spawned = 0;
+    let error = loop {
+        match world.act(pid, |cx| cx.spawn(monitored())) {
+            Ok(child) => world.try_act(child, |_| (kernel::Next::End(value()), ())),
+            Err(error) => break error,
+        };
+        spawned += 1;
+    };
+    assert_eq!((error.kind, spawned), (Kind::Unavailable, 4));
+    assert!(error.message.contains("mailbox_bytes is 10000"), "{}", error.message);
+    world.manner(pid, Manner::Reads);
+    world.nudge(pid);
+    world.settle();
+    assert_eq!(world.got(pid).len(), spawned);
+    world.act(pid, |cx| cx.spawn(monitored())).unwrap();
+}
+
+#[test]
+fn a_process_with_as_many_relations_as_it_may_have_is_told_which_limit_that_is() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (hub, other) = (world.puppet(0), world.puppet(shard));
+        world.act(hub, |cx| cx.set_trap_links(true));
+        for _ in 0..kernel::limits::RELATIONS_PER_PROCESS {
+            world.act(hub, |cx| cx.spawn(linked())).unwrap();
+        }
+        world.settle();
+        let names_it = |error: kernel::Error| {
+            assert_eq!(error.kind, Kind::Unavailable);
+            assert!(error.message.contains("250000 links, monitors and unread EXITs"), "{}", error.message);
+        };
+        names_it(world.act(hub, |cx| cx.monitor(other)).unwrap_err());
+        names_it(world.act(hub, |cx| cx.spawn(monitored())).unwrap_err());
+        names_it(world.act(hub, |cx| cx.link(other)).unwrap_err());
+        // Who links itself with it from another shard learns it by the link.
+        match world.act(other, |cx| cx.link(hub)) {
+            Err(error) => names_it(error),
+            Ok(()) => assert_eq!(shard, 1),
+        }
+        world.settle();
+        assert_eq!((world.is_alive(other), world.is_alive(hub)), (shard == 0, true));
     }
 }
 

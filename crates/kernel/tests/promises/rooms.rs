@@ -200,3 +200,25 @@ fn asking_for_room_again_and_again_takes_one_place() {
         assert_eq!(world.got(waits), [Got::Room(to)]);
     }
 }
+
+#[test]
+fn a_sender_that_begins_anew_gets_no_receipts_for_what_it_sent_before() {
+    for shard in NEAR_AND_FAR {
+        let mut world = World::new(2);
+        let (old, new) =
+            (world.mannered(0, HostId::SYSTEM, Manner::Deaf), world.mannered(0, HostId::SYSTEM, Manner::Deaf));
+        let sender = world.puppet(shard);
+        world.settle();
+        let send = |world: &mut World, to| world.act(sender, |cx| cx.send_credited(to, message(sender, "m")).unwrap());
+        (0..3).for_each(|_| send(&mut world, old));
+        world.act(sender, |cx| cx.forget_receipts());
+        (0..2).for_each(|_| send(&mut world, new));
+        world.settle();
+        receive_one(&mut world, old);
+        world.returns(old);
+        receive_one(&mut world, new);
+        assert_eq!(world.act(sender, |cx| cx.take_receipts()).0, 1);
+        receive_one(&mut world, new);
+        assert_eq!(world.act(sender, |cx| cx.take_receipts()).0, 1);
+    }
+}

@@ -59,6 +59,18 @@ fn a_stopped_timer_does_not_go_off_and_only_its_owner_stops_it() {
 }
 
 #[test]
+fn timers_of_one_millisecond_go_off_in_the_order_of_their_times_and_then_of_being_set() {
+    let mut world = World::new(1);
+    let pid = world.puppet(0);
+    for (token, micros) in [(5, 10_900), (2, 10_200), (3, 10_200), (4, 10_500), (1, 10_100)] {
+        let at = Time::default().after(Duration::from_micros(micros));
+        world.act(pid, |cx| cx.set_timer(at, token)).unwrap();
+    }
+    world.advance(11 * MS);
+    assert_eq!(world.got(pid), [1, 2, 3, 4, 5].map(Got::Timer));
+}
+
+#[test]
 fn the_timers_of_a_process_go_with_it() {
     let mut world = World::new(1);
     let pid = world.puppet(0);

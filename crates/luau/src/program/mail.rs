@@ -21,6 +21,9 @@ impl Program {
                 self.outdated_waits = false;
                 continue;
             }
+            if let Item::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. }) = &item {
+                cx.read_end(exit);
+            }
             return Some(item);
         }
         while let Some((mail, claim)) = cx.next_mail() {
@@ -95,6 +98,9 @@ impl Program {
             }
             // It watches several things: it wakes up and looks again.
             self.wake(id, 0);
+        }
+        if let Item::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. }) = &item {
+            cx.keep_end(exit);
         }
         self.more().lanes.push(lane, item);
     }

@@ -138,10 +138,10 @@ impl Session {
         self.rare.take().map_or_else(Vec::new, |rare| rare.input)
     }
 
-    /// A new target: nothing of this connection waits there.
+    /// A new target: nothing of this connection waits there, and what the old one still receives does not count.
     pub(super) fn reset_credit(&mut self, cx: &mut Cx<'_>) {
         self.credit = Credit::default();
-        let _of_the_old_target = cx.take_receipts();
+        cx.forget_receipts();
     }
 
     /// Sends one message of the client's, as the connection is now.
