@@ -19,6 +19,10 @@ pub const GROUPS_PER_PROCESS: usize = 1_000;
 /// Links and monitors that one process may have, together with the ends of others that it has not read: each of
 /// them brings one, and that is never refused.
 pub const RELATIONS_PER_PROCESS: usize = 250_000;
+/// Subscriptions that one process may have.
+pub const SUBSCRIPTIONS_PER_PROCESS: usize = 1_000;
+/// Segments of a topic that is published, and of a pattern: it bounds what finding the subscribers costs.
+pub const SEGMENTS: usize = 10;
 /// CANCEL events that wait unread in one mailbox; a further one changes nothing, so it is dropped.
 pub const PENDING_CANCELS: u8 = 16;
 /// Nesting of a term; deeper values are refused where they are built.

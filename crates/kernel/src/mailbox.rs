@@ -8,6 +8,7 @@ use crate::limits;
 use crate::message::{Mail, Message};
 use crate::pid::Pid;
 use crate::pidset::PidSet;
+use crate::subscriptions::Subscription;
 use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,10 +47,11 @@ struct Item {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a message that is never received keeps its room in the mailbox"]
 pub struct Claim {
+    /// 0 for mail that does not count.
     bytes: u64,
-    counted: bool,
     /// Whether its sender is told when it is received, and in which period of its credit it was sent.
     pub(crate) receipt: Option<u16>,
+    subscription: Option<Subscription>,
 }
 
 /// How a message is to be queued.
@@ -61,6 +63,8 @@ pub(crate) enum Class {
     Credited { period: u16 },
     /// Never refused: its room was reserved by a relation.
     Reserved,
+    /// Refused by a full mailbox; for a subscription of the receiver.
+    Published(Subscription),
 }
 
 impl Class {
@@ -85,7 +89,9 @@ impl Mailbox {
 
     pub(crate) fn push_message(&mut self, message: Message, class: Class, pool: &mut Pool) {
         let counted = class != Class::Reserved;
-        let claim = Claim { bytes: if counted { message.size() } else { 0 }, counted, receipt: class.period() };
+        let subscription = if let Class::Published(subscription) = class { Some(subscription) } else { None };
+        let bytes = if counted { message.size() } else { 0 };
+        let claim = Claim { bytes, receipt: class.period(), subscription };
         self.messages += u32::from(counted);
         self.bytes += claim.bytes;
         self.push(Item { mail: Mail::Message(message), claim }, pool);
@@ -117,7 +123,7 @@ impl Mailbox {
 
     /// Frees the room of a message that was received.
     pub(crate) fn release(&mut self, claim: Claim) {
-        if claim.counted {
+        if claim.bytes > 0 {
             self.messages = self.messages.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(claim.bytes);
         }
@@ -181,6 +187,11 @@ impl Mailbox {
 }
 
 impl Claim {
+    /// The subscription that the message was published for, if it was.
+    pub fn subscription(self) -> Option<Subscription> {
+        self.subscription
+    }
+
     /// Bytes that the message counts, 0 for mail that does not count.
     pub fn bytes(self) -> u64 {
         self.bytes

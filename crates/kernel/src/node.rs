@@ -17,6 +17,7 @@ use crate::message::{Event, Exit, Message};
 use crate::names::Names;
 use crate::pid::Pid;
 use crate::probe::Gauges;
+use crate::subscriptions::Subscriptions;
 use crate::sync::{AtomicU32, MutexGuard, Ordering};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
@@ -30,6 +31,7 @@ pub struct Node {
     pub hosts: Hosts,
     pub(crate) names: Names,
     pub(crate) groups: Groups,
+    pub(crate) subscriptions: Subscriptions,
     shards: Vec<Shared>,
     next_shard: AtomicU32,
 }
@@ -49,7 +51,7 @@ struct Shared {
 /// `Unlinked` with the same number.
 pub(crate) enum Signal {
     Deliver { to: Pid, message: Message, class: Class },
-    Broadcast { to: Vec<Pid>, message: Message },
+    Broadcast { to: Vec<(Pid, Class)>, message: Message },
     Spawn { pid: Pid, seed: Box<dyn Any + Send>, birth: Birth },
     Event { to: Pid, event: Event },
     Monitor { from: Pid, to: Pid },
@@ -96,7 +98,8 @@ impl Node {
             })
             .collect();
         let groups = Groups::new(shards.len());
-        Arc::new(Node { boot, hosts, names: Names::default(), groups, shards, next_shard: AtomicU32::new(0) })
+        let (names, subscriptions) = (Names::default(), Subscriptions::default());
+        Arc::new(Node { boot, hosts, names, groups, subscriptions, shards, next_shard: AtomicU32::new(0) })
     }
 
     /// How many shards the node has.
@@ -135,6 +138,11 @@ impl Node {
     /// Groups that have members or monitors, and how many members and monitors they have in all.
     pub fn groups(&self) -> (usize, usize) {
         self.groups.len()
+    }
+
+    /// Subscriptions of all processes.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
     }
 
     /// Spawns a process from outside of all shards.

@@ -8,6 +8,7 @@ use crate::mailbox::{Claim, Class};
 use crate::message::{self, Exit, Mail, Message};
 use crate::pid::Pid;
 use crate::shard::Core;
+use crate::subscriptions::Subscription;
 use crate::timers::{Time, TimerId};
 use crate::topic::Topic;
 use smol_str::SmolStr;
@@ -317,6 +318,26 @@ impl Cx<'_> {
     /// round, so a process that does not ask lets nothing pile up.
     pub fn next_change(&mut self) -> Option<Change> {
         self.core.node.groups.next_change(self.pid)
+    }
+
+    // Subscriptions
+
+    /// From now on this process gets what is published under the topics that a pattern matches: messages that count
+    /// as any others, with a [`Claim`] that names the subscription. One that several of its patterns match comes once
+    /// for each.
+    pub fn subscribe(&mut self, pattern: &str) -> Result<Subscription, Error> {
+        self.core.subscribe(self.pid, pattern)
+    }
+
+    /// Ends a subscription; whether it was there. What has come for it stays in the mailbox.
+    pub fn unsubscribe(&mut self, subscription: Subscription) -> bool {
+        self.core.unsubscribe(self.pid, subscription)
+    }
+
+    /// Sends a message to all who subscribe to its topic now, this process among them if it does. For how many
+    /// subscriptions: those of processes whose mailbox is full do not get it.
+    pub fn publish(&mut self, topic: Topic, body: message::Body) -> Result<usize, Error> {
+        self.core.publish(&Message { topic, from: self.pid, body })
     }
 
     // Time

@@ -11,6 +11,7 @@ mod relations;
 mod rooms;
 mod signals;
 mod slot;
+mod subscriptions;
 
 pub(crate) use self::core::Core;
 use self::slot::{Content, Run};

@@ -32,11 +32,12 @@ pub(crate) struct Held {
     pub(crate) names: usize,
     /// Groups, and their members and monitors.
     pub(crate) groups: (usize, usize),
+    pub(crate) subscriptions: usize,
 }
 
 impl Held {
     pub(crate) fn of(node: &Node) -> Held {
-        Held { names: node.names(), groups: node.groups() }
+        Held { names: node.names(), groups: node.groups(), subscriptions: node.subscriptions() }
     }
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn of_node(counts: &Counts, shared: Held, sockets: usize, dropped: u6
         gauge("names", shared.names as u64, "Names that processes hold."),
         gauge("groups", shared.groups.0 as u64, "Process groups that somebody is in or monitors."),
         gauge("group_members", shared.groups.1 as u64, "Members and monitors of all process groups."),
+        gauge("subscriptions", shared.subscriptions as u64, "Subscriptions to published topics."),
         counter("processes_spawned", counts.spawned, "Processes spawned."),
         counter("processes_returned", counts.returned, "Processes that returned."),
         counter("processes_failed", counts.failed, "Processes that failed or were terminated."),

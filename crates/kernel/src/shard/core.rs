@@ -127,7 +127,7 @@ impl Core {
             };
             let last = slot.heeds_last && self.is_last(to, &message);
             let full = match class {
-                Class::Ordinary => slot.mailbox.is_full(messages, bytes),
+                Class::Ordinary | Class::Published(_) => slot.mailbox.is_full(messages, bytes),
                 Class::Credited { .. } => !self.has_turn(message.from, to),
                 Class::Reserved => false,
             };
@@ -352,6 +352,7 @@ impl Core {
             self.node.release_name(name, pid);
         }
         self.leave_all(pid);
+        self.node.subscriptions.remove(pid, &relations.subscriptions);
         // Senders with credit get it back: what they sent is received by nobody, and waits no longer.
         while let Some((mail, claim)) = slot.mailbox.pop(&mut self.pool) {
             if let Mail::Message(message) = mail

@@ -65,15 +65,20 @@ impl Core {
     /// Sends one message to many: to those on another shard by one signal, in order with all else that goes there.
     /// To how many.
     pub(crate) fn broadcast(&mut self, members: Vec<Pid>, message: &Message) -> usize {
-        let mut far: Vec<Vec<Pid>> = vec![Vec::new(); self.node.shards()];
+        self.fan_out(members.into_iter().map(|to| (to, Class::Ordinary)), message)
+    }
+
+    /// See [`Core::broadcast`]; with the class in which each gets it, which is one that a full mailbox refuses.
+    pub(crate) fn fan_out(&mut self, receivers: impl Iterator<Item = (Pid, Class)>, message: &Message) -> usize {
+        let mut far: Vec<Vec<(Pid, Class)>> = vec![Vec::new(); self.node.shards()];
         let mut sent = 0;
-        for to in members {
+        for (to, class) in receivers {
             let taken = if self.is_local(to) {
-                self.send(to, message.clone(), Class::Ordinary).is_ok()
+                self.send(to, message.clone(), class).is_ok()
             } else {
                 let taken = self.reserve_far(to, message);
                 if taken {
-                    far[to.shard()].push(to);
+                    far[to.shard()].push((to, class));
                 }
                 taken
             };
@@ -100,9 +105,9 @@ impl Core {
     }
 
     /// A broadcast has come from another shard.
-    pub(super) fn take_broadcast(&mut self, to: Vec<Pid>, message: &Message) {
-        for to in to {
-            self.handle(Signal::Deliver { to, message: message.clone(), class: Class::Ordinary });
+    pub(super) fn take_broadcast(&mut self, to: Vec<(Pid, Class)>, message: &Message) {
+        for (to, class) in to {
+            self.handle(Signal::Deliver { to, message: message.clone(), class });
         }
     }
 }

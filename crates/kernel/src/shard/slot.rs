@@ -7,6 +7,7 @@ use crate::message::Exit;
 use crate::pid::Pid;
 use crate::pidset::PidSet;
 use crate::process::Process;
+use crate::subscriptions::Subscription;
 use crate::timers::Owned;
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
@@ -80,6 +81,9 @@ pub(crate) struct Relations {
     pub(crate) unread: u32,
     pub(crate) unread_bytes: u64,
     pub(crate) names: Vec<SmolStr>,
+    pub(crate) subscriptions: Vec<(Subscription, SmolStr)>,
+    /// The number of the last of them.
+    pub(crate) last_subscription: u32,
     /// The mailboxes that this process waits for; for most none, and never many.
     pub(crate) turns: Vec<(Pid, Turn)>,
 }

@@ -12,6 +12,7 @@ mod places;
 mod relations;
 mod rooms;
 mod simulation;
+mod subscriptions;
 mod threads;
 mod timers;
 mod world;
