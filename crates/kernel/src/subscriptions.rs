@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_topic_or_a_pattern_is_said_with_the_reason() {
         let long = "x".repeat(limits::LABEL_BYTES + 1);
-        let deep = vec!["a"; limits::SEGMENTS + 1].join(".");
+        let deep = ["a"; limits::SEGMENTS + 1].join(".");
         for (text, why) in [
             ("", "expected 1 to 255 bytes, got 0"),
             (&long, "expected 1 to 255 bytes, got 256"),

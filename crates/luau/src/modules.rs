@@ -5,6 +5,7 @@
 mod channel;
 mod coroutine;
 mod ctx;
+mod events;
 mod funcs;
 mod json;
 mod limits;
@@ -24,7 +25,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::c_int;
 
 /// The modules that `require` can load, beside those that a gateway adds.
-pub const BUILT_IN: [&str; 6] = ["json", "time", "logger", "pg", "ctx", "funcs"];
+pub const BUILT_IN: [&str; 7] = ["json", "time", "logger", "pg", "events", "ctx", "funcs"];
 
 /// What the modules gave to be used from Rust, as registry references.
 pub(crate) struct Prelude {
@@ -56,11 +57,12 @@ const GLOBALS: [Part; 6] = [
     Part { name: c"require", functions: require::FUNCTIONS, source: include_str!("modules/require.luau") },
     Part { name: c"math", functions: math::FUNCTIONS, source: include_str!("modules/math.luau") },
 ];
-const MODULES: [Part; 6] = [
+const MODULES: [Part; 7] = [
     Part { name: c"json", functions: json::FUNCTIONS, source: include_str!("modules/json.luau") },
     Part { name: c"time", functions: time::FUNCTIONS, source: include_str!("modules/time.luau") },
     Part { name: c"logger", functions: logger::FUNCTIONS, source: include_str!("modules/logger.luau") },
     Part { name: c"pg", functions: pg::FUNCTIONS, source: include_str!("modules/pg.luau") },
+    Part { name: c"events", functions: events::FUNCTIONS, source: include_str!("modules/events.luau") },
     Part { name: c"ctx", functions: ctx::FUNCTIONS, source: include_str!("modules/ctx.luau") },
     Part { name: c"funcs", functions: funcs::FUNCTIONS, source: include_str!("modules/funcs.luau") },
 ];

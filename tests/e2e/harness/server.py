@@ -16,7 +16,7 @@ from .waiting import DEADLINE, until
 ROOT = Path(__file__).resolve().parents[3]
 APPS = ROOT / "tests" / "e2e" / "apps"
 EXAMPLES = ROOT / "examples"
-COUNTED = ("processes", "sockets", "monitors", "links", "timers", "names", "groups", "group_members")
+COUNTED = ("processes", "sockets", "monitors", "links", "timers", "names", "groups", "group_members", "subscriptions")
 LISTENING = re.compile(r"^(\S+) listening on (https?)://(\S+):(\d+)/?$")
 GAUGE = re.compile(r"^moonwire_(\w+)(?:\{[^}]*\})?\s+(\S+)")
 

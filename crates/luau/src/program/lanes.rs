@@ -1,12 +1,12 @@
 //! Lanes: the channels of a program that mail arrives on, and its timers.
 //!
-//! Lane 0 is the inbox, lane 1 the events; each `process.listen` has one more. A message on a lane that the program
+//! Lane 0 is the inbox, lane 1 the events; each `process.listen` and `events.subscribe` has one more. A message on a lane that the program
 //! has not received still counts in the process's mailbox. What lies on lanes has the number of its arrival, so that
 //! what moves from one to another keeps its place among the rest.
 
 use super::tasks::TaskId;
 use crate::state::State;
-use kernel::{Change, Claim, Cx, Event, Message, TimerId, Topic};
+use kernel::{Change, Claim, Cx, Event, Message, Subscription, TimerId, Topic};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::os::raw::c_int;
@@ -107,7 +107,8 @@ pub(crate) struct ChannelTimer {
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     topics: FxHashMap<Topic, u32>,
-    /// Lanes of topics that nobody listens to any more.
+    subscriptions: FxHashMap<Subscription, u32>,
+    /// Lanes of topics and subscriptions that nobody listens to any more.
     free: Vec<u32>,
     /// The number of the next item.
     arrivals: u64,
@@ -118,8 +119,15 @@ pub(crate) struct Lanes {
 impl Default for Lanes {
     fn default() -> Lanes {
         let lanes = vec![Lane::default(), Lane::default()];
-        let (topics, timers) = (FxHashMap::default(), FxHashMap::default());
-        Lanes { lanes, topics, free: Vec::new(), arrivals: 0, timers, next_timer: 1 }
+        Lanes {
+            lanes,
+            topics: FxHashMap::default(),
+            subscriptions: FxHashMap::default(),
+            free: Vec::new(),
+            arrivals: 0,
+            timers: FxHashMap::default(),
+            next_timer: 1,
+        }
     }
 }
 
@@ -147,16 +155,44 @@ impl Lanes {
         if let Some(&lane) = self.topics.get(&topic) {
             return (lane, false);
         }
-        let lane = self.free.pop().unwrap_or_else(|| {
-            self.lanes.push(Lane::default());
-            self.lanes.len() as u32 - 1
-        });
+        let lane = self.add();
         for (number, item) in std::mem::take(&mut self.get(INBOX).items) {
             let moves = matches!(&item, Item::Message(message, _) if message.topic == topic);
             self.get(if moves { lane } else { INBOX }).push(number, item);
         }
         self.topics.insert(topic, lane);
         (lane, true)
+    }
+
+    fn add(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(Lane::default());
+            self.lanes.len() as u32 - 1
+        })
+    }
+
+    /// A lane for a subscription.
+    pub(crate) fn subscribe(&mut self, subscription: Subscription) -> u32 {
+        let lane = self.add();
+        self.subscriptions.insert(subscription, lane);
+        lane
+    }
+
+    /// The lane of a subscription, if it has not ended.
+    pub(crate) fn of_subscription(&self, subscription: Subscription) -> Option<u32> {
+        self.subscriptions.get(&subscription).copied()
+    }
+
+    /// The subscription of a lane.
+    pub(crate) fn subscription(&self, lane: u32) -> Option<Subscription> {
+        self.subscriptions.iter().find_map(|(&subscription, &other)| (other == lane).then_some(subscription))
+    }
+
+    /// Ends the lane of a subscription: what waits on it, which nobody will receive.
+    pub(crate) fn unsubscribe(&mut self, subscription: Subscription) -> Vec<Item> {
+        let Some(lane) = self.subscriptions.remove(&subscription) else { return Vec::new() };
+        self.free.push(lane);
+        std::mem::take(self.get(lane)).items.into_iter().map(|(_, item)| item).collect()
     }
 
     /// Whether it is the lane of a topic.

@@ -49,7 +49,18 @@ impl Program {
     pub(crate) fn route(&mut self, mail: Mail, claim: Claim, cx: &mut Cx<'_>, wanted: Option<u32>) -> Option<Item> {
         let (lane, item) = match mail {
             Mail::Message(message) => {
-                let lane = self.more.as_ref().map_or(INBOX, |more| more.lanes.of_topic(&message.topic));
+                let lanes = self.more.as_ref().map(|more| &more.lanes);
+                let lane = match claim.subscription() {
+                    None => lanes.map_or(INBOX, |lanes| lanes.of_topic(&message.topic)),
+                    Some(subscription) => match lanes.and_then(|lanes| lanes.of_subscription(subscription)) {
+                        Some(lane) => lane,
+                        // It was on its way when the subscription ended.
+                        None => {
+                            cx.received(message.from, claim);
+                            return None;
+                        }
+                    },
+                };
                 (lane, Item::Message(message, claim))
             }
             Mail::Event(Event::Exit { from, exit, at }) => {
@@ -125,6 +136,26 @@ impl Program {
                 _ => 0,
             };
             self.wake(id, values);
+        }
+        true
+    }
+
+    /// Ends the subscription of a lane; whether there was one. What has come for it is received by nobody.
+    pub(crate) fn unsubscribe(&mut self, lane: u32, cx: &mut Cx<'_>) -> bool {
+        let Some(subscription) = self.more().lanes.subscription(lane) else { return false };
+        cx.unsubscribe(subscription);
+        // What has come for it, so that it does not fill the mailbox.
+        while let Some((mail, claim)) = cx.next_mail() {
+            self.route(mail, claim, cx, None);
+        }
+        // Those who wait for it look again, and find their channel closed.
+        while let Some(id) = self.next_waiter(lane) {
+            self.wake(id, 0);
+        }
+        for item in self.more().lanes.unsubscribe(subscription) {
+            if let Item::Message(message, claim) = item {
+                cx.received(message.from, claim);
+            }
         }
         true
     }
