@@ -90,6 +90,8 @@ impl Program {
         let Some(more) = &mut self.more else { return };
         let main = self.pod.main();
         for (child, waiter) in more.execs.drain() {
+            // If the process goes on, in other code, their ends are nothing to it.
+            cx.unmonitor(child);
             let _ended_already = cx.terminate(child, Some("its caller has ended"));
             if let Waiter::Future(future) = waiter {
                 main.release(future);
