@@ -18,11 +18,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 /// Sockets are written at least so often while processes run.
 const SLICE: Duration = Duration::from_millis(2);
@@ -52,7 +52,8 @@ impl AsRawFd for Fd {
 
 impl Local {
     /// Takes over shard number `index`. `epoch` is the zero of the node's time, the same for all shards.
-    pub fn new(shard: Shard, index: usize, epoch: Instant) -> io::Result<Rc<Local>> {
+    pub fn new(shard: Shard, index: usize, epoch: impl Into<Instant>) -> io::Result<Rc<Local>> {
+        let epoch = epoch.into();
         let wake = Arc::new(Notify::new());
         let waker = wake.clone();
         shard.node().set_waker(index, Box::new(move || waker.notify_one()));
@@ -83,20 +84,34 @@ impl Local {
         // never closed or replaced before.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
         loop {
-            match self.turn()? {
+            let began = std::time::Instant::now();
+            match self.turn(|| began.elapsed() < SLICE)? {
                 Rest::None => tokio::task::yield_now().await,
-                Rest::Until(due) => self.rest(&fd, due).await?,
+                Rest::Until(due) => self.rest(Some(&fd), due).await?,
             }
         }
     }
 
-    fn turn(&self) -> io::Result<Rest> {
+    /// Runs the shard by tokio's clock alone, for tests that pause it: turns are cut by the number of processes, not by
+    /// the time that these take, and sockets are looked at in every turn, not when the system says so. Time stands
+    /// still while a process is ready or `after` is true, which is called after each turn and moves the other ends of
+    /// the sockets.
+    pub async fn run_paused(&self, mut after: impl FnMut(&Local) -> bool) -> io::Result<()> {
+        loop {
+            let rest = self.turn(|| false)?;
+            match (after(self), rest) {
+                (false, Rest::Until(due)) => self.rest(None, due).await?,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn turn(&self, mut goes_on: impl FnMut() -> bool) -> io::Result<Rest> {
         let State { shard, sockets } = &mut *self.state.borrow_mut();
-        let began = Instant::now();
-        shard.begin(self.time_of(began));
+        shard.begin(self.now());
         sockets.expire(shard);
         let more = sockets.read_ready(shard)?;
-        while shard.run(BATCH) && began.elapsed() < SLICE {}
+        while shard.run(BATCH) && goes_on() {}
         sockets.flush(shard);
         shard.flush();
         if more || shard.has_ready() || sockets.has_work() || shard.node().has_signals(self.index) {
@@ -106,9 +121,9 @@ impl Local {
     }
 
     /// Waits for a socket, a signal, a task that used the shard, or `due`.
-    async fn rest(&self, fd: &AsyncFd<Fd>, due: Option<Time>) -> io::Result<()> {
+    async fn rest(&self, fd: Option<&AsyncFd<Fd>>, due: Option<Time>) -> io::Result<()> {
         let mut woken = pin!(self.wake.notified());
-        let mut sleep = pin!(due.map(|due| sleep_until((self.epoch + Duration::from_nanos(due.0)).into())));
+        let mut sleep = pin!(due.map(|due| sleep_until(self.epoch + Duration::from_nanos(due.0))));
         poll_fn(|cx| {
             if woken.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
@@ -116,21 +131,17 @@ impl Local {
             if sleep.as_mut().as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready()) {
                 return Poll::Ready(Ok(()));
             }
-            match fd.poll_read_ready(cx) {
+            match fd.map(|fd| fd.poll_read_ready(cx)) {
                 // Cleared before the next turn looks: what comes after that look is a new edge.
-                Poll::Ready(guard) => Poll::Ready(guard.map(|mut guard| guard.clear_ready())),
-                Poll::Pending => Poll::Pending,
+                Some(Poll::Ready(guard)) => Poll::Ready(guard.map(|mut guard| guard.clear_ready())),
+                Some(Poll::Pending) | None => Poll::Pending,
             }
         })
         .await
     }
 
     fn now(&self) -> Time {
-        self.time_of(Instant::now())
-    }
-
-    fn time_of(&self, instant: Instant) -> Time {
-        Time(u64::try_from(instant.duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX))
+        Time(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

@@ -15,10 +15,12 @@ pub mod limits;
 pub mod listen;
 pub(crate) mod request;
 pub mod site;
+pub mod stream;
 pub mod tally;
 pub(crate) mod watched;
 
 use self::site::Site;
+use self::stream::{Memory, Stream};
 use self::tally::{Loads, Open};
 use self::watched::{Stage, Watched};
 use crate::driver::Local;
@@ -111,7 +113,7 @@ impl Door {
         let take = tokio::task::spawn_local(async move {
             while let Some(Handed { stream, addr, open }) = handed.recv().await {
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => taking.serve(stream, addr, open),
+                    Ok(stream) => taking.serve_tcp(stream, addr, open),
                     Err(error) => tracing::warn!(fault = %error, "a connection was lost between two shards"),
                 }
             }
@@ -119,6 +121,32 @@ impl Door {
         let accept = tokio::task::spawn_local(clerk.accept(listener, loads, shard, handing));
         let accepting = [accept.abort_handle(), take.abort_handle()];
         Ok(Rc::new(Server { desk, accepting, draining, connections }))
+    }
+}
+
+/// One shard's part of a service that nobody outside of this program reaches. It ends with its shard.
+#[derive(Clone)]
+pub struct Inlet {
+    clerk: Clerk,
+    loads: Arc<Loads>,
+    /// Nobody drains it.
+    _draining: Rc<watch::Sender<bool>>,
+}
+
+impl Inlet {
+    /// A part without a listener, on the shard's thread and within its `LocalSet`.
+    pub fn new(site: &Arc<Site>, local: &Rc<Local>, loads: &Arc<Loads>) -> Inlet {
+        let node = local.with(|shard, _| shard.node().clone());
+        let desk = Rc::new(Desk { local: local.clone(), site: site.clone(), node });
+        let (draining, drained) = watch::channel(false);
+        let clerk = Clerk { desk, drained, connections: Rc::default() };
+        Inlet { clerk, loads: loads.clone(), _draining: Rc::new(draining) }
+    }
+
+    /// Serves a client in this program as if it had connected from `addr`.
+    pub fn serve(&self, memory: Memory, addr: SocketAddr) {
+        let open = self.loads.open(self.clerk.desk.local.index());
+        self.clerk.serve(Stream::Memory(memory), addr, open);
     }
 }
 
@@ -210,7 +238,7 @@ impl Clerk {
                 continue;
             }
             if place == shard {
-                self.serve(stream, addr, open);
+                self.serve_tcp(stream, addr, open);
                 continue;
             }
             let handed = stream.into_std().map(|stream| handing[place].send(Handed { stream, addr, open }));
@@ -220,10 +248,14 @@ impl Clerk {
         }
     }
 
-    /// Serves a connection until it ends or becomes a WebSocket.
-    fn serve(&self, stream: TcpStream, addr: SocketAddr, open: Open) {
+    fn serve_tcp(&self, stream: TcpStream, addr: SocketAddr, open: Open) {
         // Frames are small and written once a turn: none waits for another.
         let _best_effort = stream.set_nodelay(true);
+        self.serve(Stream::Tcp(stream), addr, open);
+    }
+
+    /// Serves a connection until it ends or becomes a WebSocket.
+    fn serve(&self, stream: Stream, addr: SocketAddr, open: Open) {
         let timeouts = self.desk.site.timeouts;
         let stage = Stage::default();
         let watched = Watched::new(stream, stage.clone(), timeouts.idle, timeouts.header);

@@ -133,6 +133,13 @@ impl Program {
         &self.timer
     }
 
+    /// What a process's random numbers begin with, where they are to repeat; another one each time.
+    pub(crate) fn next_seed(&self) -> Option<u64> {
+        let seed = self.timer.seed.get()?;
+        self.timer.seed.set(Some(seed.wrapping_add(2)));
+        Some(seed)
+    }
+
     fn fail(&self, kind: Kind, message: impl Into<Box<str>>) -> Next {
         Next::End(Exit::failed(kernel::Error::new(kind, message)))
     }

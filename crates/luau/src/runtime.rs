@@ -9,6 +9,7 @@ use crate::vm::pod::{PROCESSES, interrupt};
 use crate::vm::watchdog::Watched;
 use kernel::{Cx, Error, Exit, Factory, Kind, Pid, Process, Term, Time};
 use std::any::Any;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// A Luau process to be: what `kernel::process::Body::Seed` is made of.
@@ -55,9 +56,15 @@ impl Runtime {
     /// A runtime without any VM yet. `code` is what the whole node shares; `modules` are those beside the built-in ones; `epoch` is the Unix time in seconds
     /// at the node's time 0, `clock` the node's time now.
     pub fn new(code: impl Into<Live>, modules: Vec<NativeModule>, epoch: f64, clock: Box<dyn Fn() -> Time>) -> Runtime {
-        let timer = Rc::new(SliceTimer { watched: Watched::new(interrupt), epoch, clock });
+        let timer = Rc::new(SliceTimer { watched: Watched::new(interrupt), epoch, clock, seed: Cell::new(None) });
         let code = Rc::new(Here::new(code.into()));
         Runtime { code, modules, timer, pods: Vec::new() }
+    }
+
+    /// For tests: each run of the node has the same random numbers.
+    pub fn repeatable(self) -> Runtime {
+        self.timer.seed.set(Some(1));
+        self
     }
 
     /// A pod with room for a process.

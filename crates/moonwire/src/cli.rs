@@ -5,6 +5,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use manifest::Override;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 
 /// The exit code for a mistake in the folder or on the command line.
@@ -25,7 +26,8 @@ Examples:
   moonwire new my-chat                                    a chat app to start from
   moonwire run my-chat                                    run it; Ctrl-C stops it
   moonwire run my-chat --set app:gateway:addr=:9000       on another port
-  moonwire check my-chat                                  find every mistake without running it";
+  moonwire check my-chat                                  find every mistake without running it
+  moonwire test my-chat                                   run its tests";
 
 impl Cli {
     /// Reads the command line of this process; exits with what is to be said if it asks for help or for nothing known.
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Find everything that `run` would refuse, without running
     Check(Folder),
+    /// Run the tests of an app: all *.test.luau files in its folder
+    Test(TestOptions),
     /// Make a new app: a chat with rooms, presence and a page
     New(NewOptions),
 }
@@ -102,6 +106,67 @@ Examples:
   moonwire run
   moonwire run examples/chat --set app:gateway:addr=0.0.0.0:8080 --shards 4
   moonwire run examples/chat --admin 127.0.0.1:9090 --log-format json --log-level debug";
+
+#[derive(Args, Debug)]
+#[command(after_help = TEST_NOTES)]
+pub(crate) struct TestOptions {
+    #[command(flatten)]
+    pub(crate) folder: Folder,
+
+    /// Only tests with this text in their name or their file's
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Write the results to this file as JUnit's XML too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Files that are tested at once [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Only list the tests
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Stop at the first test that fails
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+
+    /// Show the log of tests that pass, too
+    #[arg(long)]
+    pub(crate) logs: bool,
+
+    /// Shards of each test's node
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: u16,
+
+    /// What one test may take on the node's clock, which jumps from timer to timer
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub(crate) time_limit: Duration,
+
+    /// What one test may take in truth
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) real_limit: Duration,
+
+    /// The least level of what is logged during a test and shown if it fails
+    #[arg(long, value_name = "LEVEL", env = "MOONWIRE_LOG", default_value = "info")]
+    pub(crate) log_level: Targets,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration::parse(text).map_err(|error| error.to_string())
+}
+
+const TEST_NOTES: &str = "\
+Each test runs on a node of its own, with the app's services and servers, and with a clock that stands still while
+anything is ready and jumps to the next timer when all is idle. Exit code 0: all passed. 1: a test failed. 2: a mistake
+in the folder or on the command line, or there are no tests.
+
+Examples:
+  moonwire test
+  moonwire test examples/lobby --filter \"hands over\"
+  moonwire test examples/lobby --junit results.xml --jobs 4";
 
 /// How the log is written.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

@@ -30,15 +30,39 @@ struct Mistake {
     text: String,
 }
 
+/// Code that is no entry of the folder and is compiled with it.
+pub(crate) struct Extra {
+    /// The id that it has.
+    pub(crate) id: String,
+    /// The path that is shown, relative to the folder.
+    pub(crate) path: String,
+    pub(crate) text: String,
+    /// The name of the function that runs.
+    pub(crate) method: String,
+    /// A module that it may load beside all that entries may.
+    pub(crate) module: &'static str,
+    /// Alias and id of the libraries that it may load.
+    pub(crate) imports: Vec<(String, String)>,
+}
+
 /// Reads a folder and compiles its code. The environment is that of this process.
 pub(crate) fn load(dir: &Path, overrides: &[Override]) -> Result<App, Mistakes> {
+    load_with(dir, overrides, |_| Vec::new())
+}
+
+/// The same with code that is added once the entries are known.
+pub(crate) fn load_with(
+    dir: &Path,
+    overrides: &[Override],
+    extras: impl FnOnce(&Manifest) -> Vec<Extra>,
+) -> Result<App, Mistakes> {
     let added = gateway::modules::ALL.iter().map(|module| module.name);
     let known_modules: Vec<&str> = luau::modules::BUILT_IN.into_iter().chain(added).collect();
     let options = LoadOptions { overrides, env: &|name| std::env::var(name).ok(), known_modules: &known_modules };
     match manifest::load(dir, &options) {
         Ok(manifest) => {
             let codes: Vec<(Role, &Code)> = roles(&manifest).collect();
-            let (registry, mut mistakes) = compile(dir, &codes);
+            let (registry, mut mistakes) = compile(dir, &codes, &extras(&manifest), &known_modules);
             mistakes.extend(unfit(&manifest));
             match registry {
                 Some(registry) if mistakes.is_empty() => Ok(App { manifest, registry }),
@@ -48,7 +72,7 @@ pub(crate) fn load(dir: &Path, overrides: &[Override]) -> Result<App, Mistakes> 
         Err(diagnostics) => {
             // Whose kind does not matter here: nothing of it runs.
             let codes: Vec<(Role, &Code)> = diagnostics.codes().map(|code| (Role::Process, code)).collect();
-            let (_, mistakes) = compile(dir, &codes);
+            let (_, mistakes) = compile(dir, &codes, &[], &known_modules);
             Err(Mistakes::with(mistakes, &diagnostics))
         }
     }
@@ -61,11 +85,27 @@ fn roles(manifest: &Manifest) -> impl Iterator<Item = (Role, &Code)> {
 }
 
 /// Compiles all code; what is wrong with it, if anything is.
-fn compile(dir: &Path, codes: &[(Role, &Code)]) -> (Option<Registry>, Vec<Mistake>) {
+fn compile(
+    dir: &Path,
+    codes: &[(Role, &Code)],
+    extras: &[Extra],
+    known_modules: &[&str],
+) -> (Option<Registry>, Vec<Mistake>) {
     let imports: Vec<Vec<(String, String)>> = codes
         .iter()
         .map(|(_, code)| code.imports.iter().map(|(alias, id)| (alias.clone(), id.to_string())).collect())
         .collect();
+    let modules_of = |extra: &Extra| known_modules.iter().copied().chain([extra.module]).map(str::to_owned).collect();
+    let extra_modules: Vec<Vec<String>> = extras.iter().map(modules_of).collect();
+    let added = extras.iter().zip(&extra_modules).map(|(extra, modules)| Source {
+        id: &extra.id,
+        role: Role::Process,
+        path: &extra.path,
+        text: &extra.text,
+        method: Some(&extra.method),
+        modules,
+        imports: &extra.imports,
+    });
     let sources: Vec<Source<'_>> = codes
         .iter()
         .zip(&imports)
@@ -78,6 +118,7 @@ fn compile(dir: &Path, codes: &[(Role, &Code)]) -> (Option<Registry>, Vec<Mistak
             modules: &code.modules,
             imports,
         })
+        .chain(added)
         .collect();
     match Registry::compile(&sources) {
         Ok(registry) => {

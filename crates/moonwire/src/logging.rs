@@ -5,7 +5,9 @@
 
 mod format;
 
-use self::format::{Format, Json, Text};
+pub(crate) use self::format::Text;
+
+use self::format::{Format, Json};
 use crate::cli::LogFormat;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -43,7 +45,7 @@ impl Log {
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).thread_name("log").finish(output);
         let dropped = counter.get_or_init(|| writer.error_counter()).clone();
-        let layer = Layer::default().with_writer(writer).with_ansi(colours).event_format(Lines(format));
+        let layer = Layer::default().with_writer(writer).with_ansi(colours).event_format(Lines::new(format, now));
         tracing_subscriber::registry().with(layer).with(levels).init();
         std::panic::set_hook(Box::new(|panic| {
             let text = panic.payload_as_str().unwrap_or("a panic without a text");
@@ -101,7 +103,18 @@ impl<W: Write> Write for Counting<W> {
 }
 
 /// Writes an event as one line of a format.
-struct Lines(Arc<dyn Format>);
+pub(crate) struct Lines {
+    format: Arc<dyn Format>,
+    /// The time as the line shows it.
+    time: fn() -> String,
+}
+
+impl Lines {
+    /// Lines with the time that a function tells.
+    pub(crate) fn new(format: Arc<dyn Format>, time: fn() -> String) -> Lines {
+        Lines { format, time }
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -113,14 +126,14 @@ where
         event.record(&mut seen);
         let metadata = event.metadata();
         let line = format::Line {
-            time: &now(),
+            time: &(self.time)(),
             level: *metadata.level(),
             target: metadata.target(),
             message: &seen.message,
             fields: &seen.fields,
         };
         let colours = writer.has_ansi_escapes();
-        self.0.line(&line, colours, &mut writer)
+        self.format.line(&line, colours, &mut writer)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The only crate that knows all others; the details of every protocol are theirs. Read `cli` (what can be asked),
 //! `load` (from a folder to an app that may run), `run` (from start to exit), `node` (shards, hosts, the factory) and
-//! `services` (what is kept running). `logging`, `metrics` and `admin` are what an operator sees.
+//! `services` (what is kept running). `logging`, `metrics` and `admin` are what an operator sees; `testing` runs the
+//! tests of an app.
 
 mod cli;
 
@@ -20,6 +21,8 @@ mod admin;
 mod logging;
 mod metrics;
 
+mod testing;
+
 mod new;
 
 use std::process::ExitCode;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     match cli::Cli::read().command {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Check(options) => check::check(&options),
+        cli::Command::Test(options) => testing::test(&options),
         cli::Command::New(options) => new::new(&options),
     }
 }

@@ -12,6 +12,9 @@ static CHAT: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/cha
 /// How the example's README says that it is run.
 const RUN_EXAMPLE: &str = "cargo run --release -- run examples/chat";
 
+/// How it says that it is tested.
+const TEST_EXAMPLE: &str = "cargo run --release -- test examples/chat";
+
 /// Longest name of an app; longer ones are trouble for file systems.
 const LONGEST_NAME: usize = 100;
 
@@ -22,6 +25,7 @@ pub(crate) fn new(options: &NewOptions) -> ExitCode {
         Ok(()) => {
             println!("{name}: a chat with rooms, presence and a page; its README.md says how it hangs together\n");
             println!("  moonwire run {name}");
+            println!("  moonwire test {name}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -64,7 +68,7 @@ fn write_folder(folder: &Dir<'_>, target: &Path, name: &str) -> Result<()> {
             }
             DirEntry::File(file) => {
                 let written = match file.contents_utf8() {
-                    Some(text) => fs::write(&path, text.replace(RUN_EXAMPLE, &format!("moonwire run {name}"))),
+                    Some(text) => fs::write(&path, adapted(text, name)),
                     None => fs::write(&path, file.contents()),
                 };
                 written.with_context(|| format!("cannot write {}", path.display()))?;
@@ -72,6 +76,11 @@ fn write_folder(folder: &Dir<'_>, target: &Path, name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The commands of the example as those of the new app.
+fn adapted(text: &str, name: &str) -> String {
+    text.replace(RUN_EXAMPLE, &format!("moonwire run {name}")).replace(TEST_EXAMPLE, &format!("moonwire test {name}"))
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -93,8 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_of_the_new_app_says_how_it_is_run() {
+    fn the_readme_of_the_new_app_says_how_it_is_run_and_tested() {
         let readme = CHAT.get_file("README.md").and_then(|file| file.contents_utf8()).expect("a README");
-        assert!(readme.contains(RUN_EXAMPLE), "the command in examples/chat/README.md has changed");
+        for command in [RUN_EXAMPLE, TEST_EXAMPLE] {
+            assert!(readme.contains(command), "{command}: the command in examples/chat/README.md has changed");
+        }
     }
 }

@@ -40,8 +40,13 @@ pub(crate) struct Shards {
 
 /// The hosts of a folder: its `process.host` entries, and each `http.service` for its connections and handlers.
 pub(crate) fn hosts(manifest: &Manifest) -> Hosts {
+    Hosts::new(list(manifest))
+}
+
+/// The same as a list.
+pub(crate) fn list(manifest: &Manifest) -> Vec<Host> {
     let servers = manifest.services.iter().map(gateway::server::site::host);
-    Hosts::new(manifest.hosts.iter().map(host).chain(servers).collect())
+    manifest.hosts.iter().map(host).chain(servers).collect()
 }
 
 fn host(entry: &ProcessHost) -> Host {

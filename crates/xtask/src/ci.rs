@@ -16,7 +16,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler and Python are there, or are installed",
@@ -43,6 +43,11 @@ const STEPS: [Step; 11] = [
         run: |shell| shell.cargo(&["test", "--workspace", "--doc"]),
     },
     Step { name: "build", what: "the server that the end-to-end tests drive", run: e2e::build },
+    Step {
+        name: "luau",
+        what: "moonwire test passes in each folder of tests/apps and in the examples",
+        run: e2e::luau,
+    },
     Step { name: "python", what: "target/venv holds what tests/e2e/requirements.txt asks for", run: install::python },
     Step { name: "browser", what: "Chromium is there, or is installed with apt-get", run: install::browser },
     Step {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::install;
 use crate::shell::Shell;
@@ -39,6 +39,42 @@ pub(crate) fn soak(shell: &Shell, server: &Path, arguments: &[String]) -> Result
 /// The same for less than half a minute, with the server just built.
 pub(crate) fn short_soak(shell: &Shell) -> Result<()> {
     soak(shell, &server(shell), &["--minutes", "0.4", "--every", "8"].map(String::from))
+}
+
+/// Lets `moonwire test` run the tests of each folder of `tests/apps` and of each example that has some, on nodes of one
+/// shard and of two.
+pub(crate) fn luau(shell: &Shell) -> Result<()> {
+    let server = server(shell).to_string_lossy().into_owned();
+    let mut failed = Vec::new();
+    for folder in folders_with_tests(shell)? {
+        for shards in ["1", "2"] {
+            if shell.run(&server, &["test", &folder, "--shards", shards]).is_err() {
+                failed.push(format!("{folder} (--shards {shards})"));
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "these have tests that failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn folders_with_tests(shell: &Shell) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (parent, each_has_tests) in [("tests/apps", true), ("examples", false)] {
+        for item in shell.root().join(parent).read_dir()? {
+            let path = item?.path();
+            let has_tests = || {
+                let names = path.read_dir()?.map(|item| Ok(item?.file_name()));
+                let names = names.collect::<std::io::Result<Vec<_>>>()?;
+                Ok::<_, std::io::Error>(names.iter().any(|name| name.to_string_lossy().ends_with(".test.luau")))
+            };
+            if path.is_dir() && (each_has_tests || has_tests()?) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                found.push(format!("{parent}/{name}"));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn server(shell: &Shell) -> PathBuf {

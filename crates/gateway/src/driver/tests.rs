@@ -113,7 +113,7 @@ impl Stage {
         self.local.with(|shard, sockets| {
             let host = shard.node().hosts.find("app:gateway").expect("a host");
             let pending = sockets.begin(shard, host, wanted, relay, Box::new(())).expect("a target");
-            sockets.open(shard, pending, socket, &mut []);
+            sockets.open(shard, pending, socket.into(), &mut []);
         });
         client
     }

@@ -146,7 +146,7 @@ impl Finish {
         let upgraded = timeout(limits::UPGRADE, upgrade).await;
         let stream = upgraded.ok().and_then(Result::ok).and_then(|upgraded| {
             let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Watched>>().ok()?;
-            Some((io.into_inner().into_stream().into_std().ok()?, read_buf))
+            Some((io.into_inner().into_stream().into_socket().ok()?, read_buf))
         });
         match stream {
             Some((stream, early)) => {

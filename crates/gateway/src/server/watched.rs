@@ -3,6 +3,7 @@
 //! A connection *idles* until a byte of a request comes, is *asked* until its headers are complete, and is *busy*
 //! until it is answered. Only the service knows when the last two change, so it says so.
 
+use super::stream::Stream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 const IDLE: u8 = 0;
@@ -47,7 +47,7 @@ impl Drop for Busy {
 
 /// A stream with its time limits.
 pub(crate) struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     stage: Stage,
     idle: Duration,
     header: Duration,
@@ -58,13 +58,13 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// Watches a stream that has just been accepted: it is given the time for headers at once.
-    pub(crate) fn new(stream: TcpStream, stage: Stage, idle: Duration, header: Duration) -> Watched {
+    pub(crate) fn new(stream: Stream, stage: Stage, idle: Duration, header: Duration) -> Watched {
         let alarm = Box::pin(sleep_until(Instant::now() + idle));
         Watched { stream, stage, idle, header, armed: BUSY, alarm }
     }
 
     /// The stream, without limits.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 }
@@ -90,7 +90,7 @@ impl AsyncRead for Watched {
         }
         if stage == ASKED {
             // The connection ends whether this is taken or not.
-            let _best_effort = this.stream.try_write(TIMEOUT);
+            let _best_effort = Pin::new(&mut this.stream).poll_write(cx, TIMEOUT);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

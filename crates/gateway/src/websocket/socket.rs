@@ -161,10 +161,9 @@ impl Sockets {
     }
 
     /// The handshake is answered: the session begins. `early` came with the request.
-    pub fn open(&mut self, shard: &mut Shard, pending: Pending, socket: std::net::TcpStream, early: &mut [u8]) {
+    pub fn open(&mut self, shard: &mut Shard, pending: Pending, socket: OwnedFd, early: &mut [u8]) {
         let token = pending.token;
         let Some(connection) = self.connection(token, pending.generation) else { return };
-        let socket = OwnedFd::from(socket);
         let session = connection.session.clone();
         let interest = Interest { read: true, write: false };
         connection.interest = interest;

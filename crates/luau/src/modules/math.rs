@@ -33,10 +33,11 @@ fn random(call: &mut Call<'_>) -> Result<usize, Raise> {
         _ => (whole(call, 1, "m")?, whole(call, 2, "n")?),
     };
     let asked = call.count();
-    let state = &mut call.program().more().random;
-    if *state == 0 {
-        *state = RandomState::new().build_hasher().finish() | 1;
+    if call.program().more().random == 0 {
+        let seed = call.program().next_seed().unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        call.program().more().random = seed | 1;
     }
+    let state = &mut call.program().more().random;
     let value = fraction(state);
     if asked == 0 {
         call.push_number(value);

@@ -11,6 +11,7 @@ use crate::vm::Pod;
 use crate::vm::pod::Condemned;
 use crate::vm::watchdog::Watched;
 use kernel::{Cx, Exit, Kind, Next, Time};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -26,6 +27,8 @@ pub(crate) struct SliceTimer {
     pub(crate) epoch: f64,
     /// The time now.
     pub(crate) clock: Box<dyn Fn() -> Time>,
+    /// What the next process's random numbers begin with, if they are to repeat from run to run.
+    pub(crate) seed: Cell<Option<u64>>,
 }
 
 impl SliceTimer {

@@ -6,7 +6,7 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 
 /// Everything that a line shows.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// RFC 3339, in UTC.
     pub(super) time: &'a str,
     pub(super) level: Level,
@@ -17,7 +17,7 @@ pub(super) struct Line<'a> {
 }
 
 /// The value of a field.
-pub(super) enum Value {
+pub(crate) enum Value {
     /// A text.
     Text(String),
     /// A number or a boolean, as JSON writes it.
@@ -25,7 +25,7 @@ pub(super) enum Value {
 }
 
 /// Writes lines.
-pub(super) trait Format: Send + Sync {
+pub(crate) trait Format: Send + Sync {
     fn line(&self, line: &Line<'_>, colours: bool, out: &mut dyn Write) -> fmt::Result;
 }
 
@@ -108,7 +108,7 @@ impl Format for Json {
 
 /// One line for people: time of day, level, part, message, fields. What has several lines, such as a traceback, follows
 /// below, set in.
-pub(super) struct Text;
+pub(crate) struct Text;
 
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
