@@ -351,6 +351,11 @@ impl Cx<'_> {
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.cancel_timer(self.pid, id)
     }
+
+    /// Stops all timers of this process. Mail that they have already sent stays.
+    pub fn cancel_timers(&mut self) {
+        self.core.cancel_timers(self.pid);
+    }
 }
 
 fn group_name(group: &str) -> Result<SmolStr, Error> {

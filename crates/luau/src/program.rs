@@ -12,6 +12,7 @@ mod mail;
 mod outdated;
 pub(crate) mod slice;
 pub(crate) mod tasks;
+pub(crate) mod upgrade;
 
 use crate::live::Version;
 use crate::registry::EntryIndex;
@@ -25,6 +26,7 @@ use rustc_hash::FxHashMap;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use tasks::{Task, Tasks};
+use upgrade::Upgrade;
 
 pub(crate) use slice::SliceTimer;
 
@@ -74,6 +76,8 @@ pub(crate) struct More {
     pub(crate) random: u64,
     /// State of the choice among the ready cases of a select.
     pub(crate) choice: u64,
+    /// The program that takes the place of this one as soon as the running task is suspended.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
 }
 
 enum Phase {
@@ -150,9 +154,9 @@ impl Program {
         if self.channels > 0 {
             main.release(self.channels);
         }
-        if let Some(more) = self.more.take() {
+        if let Some(mut more) = self.more.take() {
             more.tasks.release(main);
-            more.lanes.release(main);
+            more.lanes.release_timers(main);
             if more.loaded > 0 {
                 main.release(more.loaded);
             }
@@ -201,7 +205,7 @@ impl Process for Program {
         if let Some(more) = &mut self.more {
             more.lanes.give_back(cx);
         }
-        self.drop_calls(cx);
+        self.drop_calls("its caller has ended", cx);
         self.release();
         if let Some(extension) = self.extension.take() {
             extension.finished(exit, cx);

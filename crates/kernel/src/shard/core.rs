@@ -468,6 +468,12 @@ impl Core {
         }
     }
 
+    pub(crate) fn cancel_timers(&mut self, pid: Pid) {
+        if let Some(slot) = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid)) {
+            self.wheel.cancel_all(&mut slot.timers);
+        }
+    }
+
     pub(crate) fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.take_due(self.now, &mut due);

@@ -71,6 +71,25 @@ fn timers_of_one_millisecond_go_off_in_the_order_of_their_times_and_then_of_bein
 }
 
 #[test]
+fn a_process_stops_all_its_timers_at_once_and_nobody_elses() {
+    let mut world = World::new(1);
+    let (owner, other) = (world.puppet(0), world.puppet(0));
+    for n in 1..=100 {
+        for pid in [owner, other] {
+            world.act(pid, |cx| cx.set_timer(cx.now().after(MS * n), u64::from(n))).unwrap();
+        }
+    }
+    world.advance(5 * MS);
+    let before = world.got(owner).len();
+    world.act(owner, |cx| cx.cancel_timers());
+    assert_eq!(world.counts().timers as usize, 100 - world.got(other).len());
+    world.act(owner, |cx| cx.set_timer(cx.now().after(MS), 7)).unwrap();
+    world.advance(200 * MS);
+    assert_eq!(world.got(owner)[before..], [Got::Timer(7)]);
+    assert_eq!(world.got(other).len(), 100);
+}
+
+#[test]
 fn the_timers_of_a_process_go_with_it() {
     let mut world = World::new(1);
     let pid = world.puppet(0);

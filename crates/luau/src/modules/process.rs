@@ -37,6 +37,7 @@ pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("spawn_linked", spawning::spawn_linked),
     ("spawn_linked_monitored", spawning::spawn_linked_monitored),
     ("exec", spawning::exec),
+    ("upgrade", spawning::upgrade),
     SPAWNER[0],
     SPAWNER[1],
     SPAWNER[2],

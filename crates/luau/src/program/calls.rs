@@ -85,14 +85,14 @@ impl Program {
         true
     }
 
-    /// Ends all children whose results are waited for: nobody is left who could take them.
-    pub(crate) fn drop_calls(&mut self, cx: &mut Cx<'_>) {
+    /// Ends all children whose results are waited for: nobody is left who could take them, or hear of their end.
+    pub(crate) fn drop_calls(&mut self, why: &str, cx: &mut Cx<'_>) {
         let Some(more) = &mut self.more else { return };
         let main = self.pod.main();
         for (child, waiter) in more.execs.drain() {
             // If the process goes on, in other code, their ends are nothing to it.
             cx.unmonitor(child);
-            let _ended_already = cx.terminate(child, Some("its caller has ended"));
+            let _ended_already = cx.terminate(child, Some(why));
             if let Waiter::Future(future) = waiter {
                 main.release(future);
             }

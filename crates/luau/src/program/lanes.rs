@@ -183,6 +183,11 @@ impl Lanes {
         self.subscriptions.get(&subscription).copied()
     }
 
+    /// The lanes of all subscriptions.
+    pub(crate) fn subscribed(&self) -> Vec<u32> {
+        self.subscriptions.values().copied().collect()
+    }
+
     /// The subscription of a lane.
     pub(crate) fn subscription(&self, lane: u32) -> Option<Subscription> {
         self.subscriptions.iter().find_map(|(&subscription, &other)| (other == lane).then_some(subscription))
@@ -206,6 +211,27 @@ impl Lanes {
         self.free.push(lane);
         let ended = std::mem::take(self.get(lane));
         self.back_to_inbox(ended.items);
+    }
+
+    /// Ends the lanes of all topics.
+    pub(crate) fn end_topics(&mut self) {
+        self.topics.clear();
+        self.free.clear();
+        for ended in self.lanes.split_off(EVENTS as usize + 1) {
+            self.back_to_inbox(ended.items);
+        }
+    }
+
+    /// Nobody waits for anything.
+    pub(crate) fn forget_waiters(&mut self) {
+        for lane in &mut self.lanes {
+            lane.waiters.clear();
+        }
+    }
+
+    /// Whether nothing lies on any lane.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(Lane::is_empty)
     }
 
     fn back_to_inbox(&mut self, items: VecDeque<(u64, Item)>) {
@@ -243,8 +269,9 @@ impl Lanes {
         }
     }
 
-    pub(crate) fn release(self, main: State) {
-        for timer in self.timers.into_values() {
+    /// Forgets all timers.
+    pub(crate) fn release_timers(&mut self, main: State) {
+        for (_, timer) in self.timers.drain() {
             main.release(timer.channel);
         }
     }

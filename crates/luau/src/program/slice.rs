@@ -44,6 +44,8 @@ enum Came {
     Waits,
     /// Its slice is over.
     Preempted,
+    /// The program has given way to another one.
+    Upgraded,
     /// It is done; its results are on its stack.
     Done,
     Ends(Exit),
@@ -108,16 +110,16 @@ impl Slice<'_> {
     }
 
     fn run(&self) -> Next {
-        if let Phase::New(args) = &mut self.program().phase {
-            let args = std::mem::take(args);
-            let program = self.program();
-            program.phase = Phase::Chunk(args);
-            let chunk = program.version.try_get(program.entry).ok_or_else(|| "the entry is gone".to_owned());
-            if let Err(text) = chunk.and_then(|chunk| self.pod.push_chunk(program.main.thread, chunk)) {
-                return program.fail(Kind::Internal, text);
-            }
-        }
         loop {
+            if let Phase::New(args) = &mut self.program().phase {
+                let args = std::mem::take(args);
+                let program = self.program();
+                program.phase = Phase::Chunk(args);
+                let chunk = program.version.try_get(program.entry).ok_or_else(|| "the entry is gone".to_owned());
+                if let Err(text) = chunk.and_then(|chunk| self.pod.push_chunk(program.main.thread, chunk)) {
+                    return program.fail(Kind::Internal, text);
+                }
+            }
             // Tasks take turns only where they wait: one that was preempted goes on before anything else happens.
             if !std::mem::take(&mut self.program().preempted) {
                 self.take_mail();
@@ -140,7 +142,7 @@ impl Slice<'_> {
                 };
             };
             match self.resume_through(id) {
-                Came::Waits => {}
+                Came::Waits | Came::Upgraded => {}
                 Came::Preempted => return Next::Preempted,
                 Came::Ends(exit) => return Next::End(exit),
                 Came::Done if id != 0 => {
@@ -244,6 +246,9 @@ impl Slice<'_> {
             }
             Some(Condemned::Ended) => return Came::Waits,
             None => {}
+        }
+        if self.program().upgrade(self.cx()) {
+            return Came::Upgraded;
         }
         let program = self.program();
         let Some(task) = program.task(id) else { return Came::Waits };

@@ -6,7 +6,8 @@ use crate::call::{Call, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
 use crate::program::calls::{CALLS_PER_PROCESS, Waiter};
 use crate::program::tasks::Wait;
-use crate::registry::{EntryIndex, Role};
+use crate::program::upgrade::Upgrade;
+use crate::registry::{EntryIndex, Registry, Role};
 use crate::runtime::Seed;
 use crate::value;
 use kernel::{Error, HostId, Kind, Pid, Spawn, SpawnBody, Term};
@@ -68,6 +69,33 @@ pub(super) fn spawn_linked_monitored(call: &mut Call<'_>) -> Result<usize, Raise
 /// `process.exec(id, host, ...)`.
 pub(super) fn exec(call: &mut Call<'_>) -> Result<usize, Raise> {
     give_result(call, Beginning::of_process("process.exec(id, host, ...)", 0))
+}
+
+/// `process.upgrade(id, ...)`: what can be wrong with it is found here, before anything has happened. Then the task is
+/// suspended, and the program has given way when the slice goes on; see `Program::upgrade`.
+pub(super) fn upgrade(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let beginning = Beginning::of_process("process.upgrade(id, ...)", 0);
+    must_be_able_to_wait(call, beginning.what)?;
+    let (program, _) = call.both();
+    let own = program.version.get(program.entry);
+    if own.role != Role::Process {
+        let text = format!("{} runs for one call, which a process.lua cannot answer; only those are upgraded", own.id);
+        return Err(Raise(format!("{}: {text}", beginning.what)));
+    }
+    let id = match call.type_name(1) {
+        "nil" | "nothing" => own.id.to_string(),
+        _ => id(call, beginning.what, 1, "id: expected an entry such as \"app.ws:handler\", or nil")?,
+    };
+    let version = call.pod.code.current();
+    let entry = match find(&version, beginning, &id) {
+        Ok(entry) => entry,
+        Err(error) => return Ok(call.fail(&error)),
+    };
+    let host = call.program().pid.host();
+    let most = call.cx().hosts()[host].mailbox_bytes;
+    let args = arguments(call, beginning.what, 2, most)?;
+    call.program().more().upgrade = Some(Box::new(Upgrade { version, entry, args }));
+    Ok(WAIT)
 }
 
 /// Begins a process and has the task wait for its EXIT, which is for it alone; see `Program::route`.
@@ -170,8 +198,12 @@ fn entry(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<EntryIn
         Role::Process | Role::Library => "id: expected an entry such as \"app.ws:handler\"",
     };
     let id = id(call, beginning.what, 1 + beginning.before, example)?;
-    let found = call.pod.code.current().find_as(beginning.role, &id);
-    Ok(found.map_err(|text| Error::new(Kind::NotFound, format!("{}: {text}", beginning.name()))))
+    Ok(find(&call.pod.code.current(), beginning, &id))
+}
+
+fn find(code: &Registry, beginning: Beginning<'_>, id: &str) -> Result<EntryIndex, Error> {
+    let found = code.find_as(beginning.role, id);
+    found.map_err(|text| Error::new(Kind::NotFound, format!("{}: {text}", beginning.name())))
 }
 
 fn host(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<HostId, Error>, Raise> {
