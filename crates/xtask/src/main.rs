@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `e2e`, `soak`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `soak`, `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -12,6 +12,7 @@ mod install;
 mod shell;
 
 mod counts;
+mod reference;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ enum Chore {
         #[arg(long)]
         list: bool,
     },
+    /// Write the reference of the Luau calls, docs/lua/, from the .d.luau files.
+    Docs,
     /// Build the server and run the end-to-end tests; arguments go to pytest.
     ///
     /// For example `cargo xtask e2e -k transfer -x`.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Chore::Tidy { list: false } => Tree::read(&root()).map(|tree| tidy::run(&tree)),
+        Chore::Docs => docs(&root()),
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
         Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
@@ -99,6 +103,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn docs(root: &Path) -> Result<bool> {
+    let folder = root.join(reference::FOLDER);
+    if folder.is_dir() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    for (path, page) in reference::pages(&Tree::read(root)?) {
+        std::fs::write(root.join(path), page)?;
+    }
+    Ok(true)
 }
 
 fn e2e(shell: &Shell, pytest: &[String]) -> Result<bool> {

@@ -5,6 +5,8 @@
 
 mod arrows;
 mod docs;
+mod reference;
+mod semantics;
 mod sources;
 mod unsafety;
 
@@ -19,7 +21,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Fault>,
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     Rule { name: "arrows", what: "a crate depends only on the crates that design allows it", check: arrows::check },
     Rule { name: "length", what: "no Rust file in crates/ has more than 600 lines", check: sources::length },
     Rule { name: "unfinished", what: "no placeholder, ignored test or note to fix later", check: sources::unfinished },
@@ -32,6 +34,12 @@ const RULES: [Rule; 9] = [
         name: "luau-siblings",
         what: "a .d.luau file lies beside the .rs or .luau file that it types",
         check: sources::luau_siblings,
+    },
+    Rule { name: "reference", what: "docs/lua/ is what cargo xtask docs writes", check: reference::check },
+    Rule {
+        name: "semantics",
+        what: "each sentence of docs/semantics.md names tests that are there",
+        check: semantics::check,
     },
 ];
 
