@@ -6,6 +6,7 @@ mod groups;
 mod keepers;
 mod messages;
 mod names;
+mod not_promised;
 mod outdated;
 mod patient;
 mod places;
