@@ -29,12 +29,16 @@ fn ends_leave_nothing_behind() {
                     coroutine.spawn(function() channel.new():receive() end)
                     coroutine.wrap(function() coroutine.yield() end)()
                     require('lib')
+                    require('events').subscribe('room.' .. what.n .. '.*')
+                    require('funcs').async('app:fn_waits'):channel()
+                    require('funcs').async('app:fn_waits'):cancel()
                     ch:receive()
                     if what.n % 3 == 0 then error('on purpose') end
                     return what
                 end",
             ),
             ("app:lib", "return {}"),
+            ("app:fn_waits", "return function() process.inbox():receive() end"),
         ],
         |_| {},
     );
@@ -47,6 +51,7 @@ fn ends_leave_nothing_behind() {
     let before = run("3000");
     let after = run("6000");
     assert!(after < before + (4 << 20), "{before} bytes before, {after} after");
+    assert_eq!(world.shard.node().subscriptions(), 0);
 }
 
 /// Bytes of memory that the process of the tests has.
