@@ -4,7 +4,7 @@ use crate::program::Program;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Cx, Error, Term};
+use kernel::{Cx, Error, Kind, Term};
 use mlua_sys as ffi;
 use std::os::raw::c_int;
 
@@ -44,7 +44,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(state: State, pod: &'a Pod) -> Call<'a> {
+    pub(crate) fn new(state: State, pod: &'a Pod) -> Call<'a> {
         Call { state, pod, count: usize::try_from(state.top()).unwrap_or(0) }
     }
 
@@ -157,6 +157,18 @@ impl<'a> Call<'a> {
     /// What the spawner gave the process to keep, if it is a `T`.
     pub fn extension<T: 'static>(&mut self) -> Option<&mut T> {
         self.program().extension.as_mut()?.as_any().downcast_mut()
+    }
+
+    /// A single value would take more than the process's limit allows one to.
+    pub(crate) fn value_too_large(&mut self) -> Error {
+        let most = units::size::format(self.pod.memory.block.get() as u64);
+        let host = self.program().pid.host();
+        let host = &self.cx().hosts()[host];
+        let (name, limit) = (&host.name, units::size::format(host.memory_limit));
+        let text = format!(
+            "not enough memory: one string, buffer or table may take {most} where memory_limit is {limit} on host \"{name}\""
+        );
+        Error::new(Kind::Unavailable, text)
     }
 
     /// The id of the running process's entry.

@@ -5,6 +5,19 @@ use crate::value;
 use crate::vm::Pod;
 use kernel::{Error, Kind};
 
+/// Bytes of an error's message and of its stack that leave the process; the rest is cut. Whoever monitors it gets them.
+const MESSAGE: usize = 4 << 10;
+const STACK: usize = 16 << 10;
+
+/// The start of a text.
+fn start(text: &[u8], most: usize) -> String {
+    let mut start = String::from_utf8_lossy(&text[..text.len().min(most)]).into_owned();
+    if text.len() > most {
+        start.push('…');
+    }
+    start
+}
+
 /// An error with the calls of a thread.
 pub(crate) fn new(message: &str, thread: State) -> Error {
     Error::new(Kind::Internal, message).with_stack(thread.trace())
@@ -15,7 +28,7 @@ pub(crate) fn of_stack(thread: State, pod: &Pod, trace: String) -> Error {
     let index = thread.top();
     let mut error = object(thread, pod, index).unwrap_or_else(|| {
         let text = match thread.type_name(index) {
-            "string" => String::from_utf8_lossy(thread.string(index)).into_owned(),
+            "string" => start(thread.string(index), MESSAGE),
             "number" | "boolean" => thread.describe(index),
             other => format!("a {other} was raised"),
         };
@@ -41,14 +54,14 @@ pub(crate) fn object(state: State, pod: &Pod, index: i32) -> Option<Error> {
     state.get_field(index, c"_stack");
     let mut error = Error::new(
         Kind::from_name(state.string(top + 1)).unwrap_or(Kind::Internal),
-        String::from_utf8_lossy(state.string(top + 2)).into_owned(),
+        start(state.string(top + 2), MESSAGE),
     );
     error.retryable = state.boolean(top + 3);
     if state.type_name(top + 4) == "table" {
         error.details = value::to_term(state, pod, top + 4, 64 << 10).ok();
     }
     if state.is_string(top + 5) {
-        error.stack = Some(String::from_utf8_lossy(state.string(top + 5)).into());
+        error.stack = Some(start(state.string(top + 5), STACK).into());
     }
     state.set_top(top);
     Some(error)

@@ -14,6 +14,9 @@ use std::fmt;
 /// Nesting beyond which a value has no JSON, in either direction.
 const DEPTH: usize = 100;
 
+/// Bytes of the longest text that is read.
+const TEXT: usize = 4 << 20;
+
 /// Bytes beyond which a value has no JSON.
 const LONGEST: usize = 64 << 20;
 
@@ -43,6 +46,13 @@ fn string(out: &mut Vec<u8>, text: &[u8], binary: Binary) -> Result<(), String> 
         (Err(_), Binary::Refuse) => Err("text is not UTF-8".to_owned()),
     }
 }
+
+/// Values that are looked through between two looks at the time.
+const MANY: usize = 4096;
+/// Escapes of one text that are read: each costs as much as many plain bytes.
+const ESCAPES: usize = 500_000;
+/// Bytes of a string that are written between two looks at the time.
+const PIECE: usize = 16 << 10;
 
 fn number(out: &mut Vec<u8>, value: f64) -> Result<(), String> {
     if !value.is_finite() {
@@ -84,8 +94,9 @@ impl Encoder<'_> {
     fn value(&mut self, index: i32) -> Result<(), String> {
         let state = self.state;
         self.values = self.values.wrapping_add(1);
-        if self.out.len() > LONGEST {
-            return Err(format!("its JSON is longer than {LONGEST} bytes"));
+        let most = LONGEST.min(self.pod.memory.block.get());
+        if self.out.len() > most {
+            return Err(format!("its JSON is longer than {}", units::size::format(most as u64)));
         }
         if self.values.is_multiple_of(256) && self.pod.is_overdue() {
             return Err("it takes too long".to_owned());
@@ -94,11 +105,37 @@ impl Encoder<'_> {
             ffi::LUA_TNIL => self.out.extend_from_slice(b"null"),
             ffi::LUA_TBOOLEAN => self.out.extend_from_slice(if state.boolean(index) { b"true" } else { b"false" }),
             ffi::LUA_TNUMBER => number(&mut self.out, state.number(index))?,
-            ffi::LUA_TSTRING => string(&mut self.out, state.string(index), Binary::Refuse)?,
+            ffi::LUA_TSTRING => self.text(state.string(index))?,
             ffi::LUA_TTABLE => self.table(index)?,
             _ => return Err(format!("a {} has no JSON", state.type_name(index))),
         }
         Ok(())
+    }
+
+    /// A string, piece by piece.
+    fn text(&mut self, text: &[u8]) -> Result<(), String> {
+        if text.len() <= PIECE {
+            return string(&mut self.out, text, Binary::Refuse);
+        }
+        let text = std::str::from_utf8(text).map_err(|_| "text is not UTF-8".to_owned())?;
+        let mut rest = text;
+        let mut joint = None;
+        while !rest.is_empty() {
+            self.in_time()?;
+            let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE));
+            string(&mut self.out, piece.as_bytes(), Binary::Refuse)?;
+            if let Some(joint) = joint {
+                // The quotes between two pieces.
+                self.out.drain(joint - 1..=joint);
+            }
+            joint = Some(self.out.len());
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn in_time(&self) -> Result<(), String> {
+        if self.pod.is_overdue() { Err("it takes too long".to_owned()) } else { Ok(()) }
     }
 
     fn table(&mut self, index: i32) -> Result<(), String> {
@@ -131,6 +168,9 @@ impl Encoder<'_> {
                 break;
             }
             count += 1;
+            if count % MANY as i32 == 0 {
+                self.in_time()?;
+            }
             let stray = state.kind(-2) != ffi::LUA_TNUMBER;
             let key = if stray { state.describe(-2) } else { String::new() };
             state.pop(2);
@@ -168,13 +208,23 @@ impl Encoder<'_> {
             // The table holds its keys, and nothing runs that could change it.
             keys.push(state.string(-2));
             state.pop(2);
+            if keys.len().is_multiple_of(MANY) {
+                self.in_time()?;
+                if let Some(part) = keys.len().checked_sub(MANY).and_then(|from| keys.get_mut(from..)) {
+                    part.sort_unstable();
+                }
+            }
         }
         if keys.is_empty() {
             let object = self.pod.is_object(state, index);
             self.out.extend_from_slice(if object { b"{}" } else { b"[]" });
             return Ok(());
         }
-        keys.sort_unstable();
+        if keys.len() > MANY {
+            // Parts that are sorted already are only merged.
+            self.in_time()?;
+        }
+        keys.sort();
         for (position, key) in keys.iter().enumerate() {
             self.out.push(if position == 0 { b'{' } else { b',' });
             string(&mut self.out, key, Binary::Refuse).map_err(|error| format!("a key: {error}"))?;
@@ -202,6 +252,12 @@ fn place_of(error: &str, key: &str) -> String {
 
 /// Pushes the value of a JSON text; nothing if it is none.
 pub(crate) fn decode(state: State, pod: &Pod, text: &[u8]) -> Result<(), Error> {
+    if text.len() > TEXT {
+        return Err(invalid(format!("the text is longer than {}", units::size::format(TEXT as u64))));
+    }
+    if text.len() > ESCAPES && memchr::memchr_iter(b'\\', text).count() > ESCAPES {
+        return Err(invalid(format!("the text has more than {ESCAPES} escapes")));
+    }
     let top = state.top();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let target = Heap { state, pod, depth: 0 };
@@ -294,13 +350,16 @@ impl<'de> Visitor<'de> for Heap<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.inner()?;
         self.state.push_table(0, 0);
-        let mut empty = true;
+        let mut count = 0_usize;
         while map.next_key_seed(inner)?.is_some() {
-            empty = false;
+            count += 1;
+            if count.is_multiple_of(256) && self.pod.is_overdue() {
+                return Err(serde::de::Error::custom("it takes too long"));
+            }
             map.next_value_seed(inner)?;
             self.state.raw_set(-3);
         }
-        if empty {
+        if count == 0 {
             self.pod.mark_object(self.state);
         }
         Ok(())

@@ -49,12 +49,13 @@ struct Part {
 }
 
 /// In the order in which they need each other. What a part returns becomes the global or module of its name.
-const GLOBALS: [Part; 6] = [
+const GLOBALS: [Part; 7] = [
     Part { name: c"errors", functions: &[], source: include_str!("modules/errors.luau") },
     Part { name: c"channel", functions: channel::FUNCTIONS, source: include_str!("modules/channel.luau") },
     Part { name: c"process", functions: process::FUNCTIONS, source: include_str!("modules/process.luau") },
     Part { name: c"coroutine", functions: coroutine::FUNCTIONS, source: include_str!("modules/coroutine.luau") },
     Part { name: c"require", functions: require::FUNCTIONS, source: include_str!("modules/require.luau") },
+    Part { name: c"print", functions: logger::FUNCTIONS, source: include_str!("modules/print.luau") },
     Part { name: c"math", functions: math::FUNCTIONS, source: include_str!("modules/math.luau") },
 ];
 const MODULES: [Part; 7] = [

@@ -5,6 +5,7 @@
 //! raise a Luau error (out of memory), which unwinds through Rust frames to the protected call around them; outside
 //! of one the allocator refuses nothing. Indices are Luau's; a caller that gives one beyond the stack gets nil.
 
+use crate::vm::Pod;
 use mlua_sys as ffi;
 use std::ffi::CStr;
 use std::os::raw::{c_int, c_void};
@@ -180,8 +181,15 @@ impl State {
 
     // References and execution
 
-    api!(/// Keeps the value at `index` alive until [`State::release`].
-        keep(index: i32) -> c_int = |l| ffi::lua_ref(l, index));
+    /// Keeps the value at `index` alive until [`State::release`]. The table of what is kept is the pod's.
+    pub(crate) fn keep(self, index: i32) -> c_int {
+        // SAFETY: as in `api!`; the state is of a pod's VM.
+        unsafe {
+            let _lifted = Pod::of(self).memory.lift();
+            ffi::lua_ref(self.0, index)
+        }
+    }
+
     api!(release(reference: c_int) = |l| { ffi::lua_unref(l, reference); });
     api!(is_yieldable() -> bool = |l| ffi::lua_isyieldable(l) != 0);
     api!(/// Suspends the running thread outward, through coroutines that the program made.

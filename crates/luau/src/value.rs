@@ -9,9 +9,33 @@ use kernel::limits::TERM_DEPTH;
 use kernel::term::{Reader, View, Writer};
 use mlua_sys as ffi;
 
+/// Values of one payload, tables and keys among them: what its receiver can make in some milliseconds, for it cannot be
+/// suspended meanwhile.
+const VALUES: u32 = 65_536;
+
+/// Writes the values from `first` to `last` into a term each, all together within the bounds of one payload. An error
+/// says what cannot be copied, and which of them it is, from 1.
+pub(crate) fn to_terms(
+    state: State,
+    pod: &Pod,
+    first: i32,
+    last: i32,
+    most: u64,
+) -> Result<Vec<Term>, (usize, String)> {
+    let mut terms = Vec::new();
+    let mut encoder = Encoder::new(state, pod, most);
+    for index in first..=last {
+        encoder.value(index).map_err(|text| (terms.len() + 1, text))?;
+        let term = std::mem::take(&mut encoder.writer).finish();
+        encoder.before += term.size();
+        terms.push(term);
+    }
+    Ok(terms)
+}
+
 /// Writes the value at `index` into a term. The error says what cannot be copied and where it stands.
 pub(crate) fn to_term(state: State, pod: &Pod, index: i32, most: u64) -> Result<Term, String> {
-    let mut encoder = Encoder { state, pod, most, values: 0, writer: Writer::default(), seen: Vec::new() };
+    let mut encoder = Encoder::new(state, pod, most);
     encoder.value(state.absolute(index))?;
     Ok(encoder.writer.finish())
 }
@@ -22,7 +46,7 @@ pub(crate) fn arguments(state: State, pod: &Pod, first: i32, count: i32, most: u
         0 => Ok(None),
         1 => to_term(state, pod, first, most).map(Some),
         _ => {
-            let mut encoder = Encoder { state, pod, most, values: 0, writer: Writer::default(), seen: Vec::new() };
+            let mut encoder = Encoder::new(state, pod, most);
             let Some(table) = encoder.writer.table(false) else { return Ok(None) };
             for index in first..first + count {
                 encoder.value(index)?;
@@ -38,17 +62,25 @@ struct Encoder<'a> {
     pod: &'a Pod,
     /// Bytes that the term may take.
     most: u64,
-    /// Values so far.
+    /// Bytes of the terms before this one, and values of all of them.
+    before: usize,
     values: u32,
     writer: Writer,
     /// The tables that the value at hand is in.
     seen: Vec<*const std::ffi::c_void>,
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
+    fn new(state: State, pod: &'a Pod, most: u64) -> Encoder<'a> {
+        Encoder { state, pod, most, before: 0, values: 0, writer: Writer::default(), seen: Vec::new() }
+    }
+
     fn value(&mut self, index: i32) -> Result<(), String> {
         let state = self.state;
-        self.values = self.values.wrapping_add(1);
+        self.values += 1;
+        if self.values > VALUES {
+            return Err(format!("more than {VALUES} values; send them in parts, or as one text or buffer"));
+        }
         if self.values.is_multiple_of(256) && self.pod.is_overdue() {
             return Err("it takes too long".to_owned());
         }
@@ -128,7 +160,7 @@ impl Encoder<'_> {
     }
 
     fn room(&self, more: usize) -> Result<(), String> {
-        if (self.writer.len() + more) as u64 > self.most {
+        if (self.before + self.writer.len() + more) as u64 > self.most {
             return Err(format!("larger than {}", units::size::format(self.most)));
         }
         Ok(())
@@ -153,6 +185,8 @@ fn is_position(state: State, key: i32, length: i32) -> bool {
 
 /// Pushes the value of a term. False when the stack cannot take it.
 pub(crate) fn push_term(state: State, pod: &Pod, term: &Term) -> bool {
+    // What others sent is no reason to fail for who gets it; it counts as soon as it is there.
+    let _lifted = pod.memory.lift();
     let top = state.top();
     let pushed = push_next(state, pod, &mut term.reader());
     if !pushed {

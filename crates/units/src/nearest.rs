@@ -25,9 +25,14 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
+/// Bytes of a name that may be a slip.
+const LONGEST: usize = 255;
+
 /// ` (did you mean "x"?)` with the [`nearest`] candidate, or nothing: made to be appended.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(name, candidates) {
+    // Nobody slips for so long, and to compare takes time.
+    let short = name.len() <= LONGEST;
+    match short.then(|| nearest(name, candidates)).flatten() {
         Some(candidate) => format!(" (did you mean \"{candidate}\"?)"),
         None => String::new(),
     }

@@ -4,7 +4,9 @@
 //! tables go to a version in Luau that can be preempted, long strings to a version that takes linear time, and where
 //! there is neither they are refused.
 
+use crate::call::{Call, push_error};
 use crate::state::State;
+use crate::vm::Pod;
 use memchr::memmem;
 use mlua_sys as ffi;
 use std::ffi::CStr;
@@ -14,6 +16,9 @@ use std::os::raw::c_int;
 const TEXT: usize = 4 << 20;
 /// Bytes of a text that says how others are packed or formatted.
 const FORMAT: usize = 64 << 10;
+/// Bytes that are searched for, that replace a match, that a format quotes, or that a format of `string.pack` asks for in numbers: they are
+/// written one by one.
+const REPLACED: usize = 1 << 20;
 /// Bytes up to which even quadratic time is short.
 const SHORT: usize = 4 << 10;
 /// Elements that C code may sort, and those that it may touch.
@@ -23,28 +28,34 @@ const TOUCHED: f64 = 65_536.0;
 type Function = unsafe extern "C-unwind" fn(*mut ffi::lua_State) -> c_int;
 
 /// Library, function, its guard.
-const GUARDS: [(&CStr, &CStr, Function); 21] = [
+const GUARDS: [(&CStr, &CStr, Function); 27] = [
     (c"table", c"sort", sort),
     (c"table", c"move", shift),
     (c"table", c"concat", concat),
     (c"table", c"find", scan),
     (c"table", c"insert", insert),
     (c"table", c"remove", remove),
+    (c"table", c"foreach", each),
+    (c"table", c"foreachi", each),
+    (c"table", c"create", create),
+    (c"buffer", c"create", create),
     (c"string", c"find", find),
     (c"string", c"split", split),
-    (c"string", c"match", text),
-    (c"string", c"gmatch", text),
-    (c"string", c"gsub", text),
+    (c"string", c"match", pattern),
+    (c"string", c"gmatch", pattern),
+    (c"string", c"gsub", replace),
+    (c"string", c"rep", repeated),
     (c"string", c"lower", text),
     (c"string", c"upper", text),
     (c"string", c"reverse", text),
     (c"string", c"format", format),
-    (c"string", c"pack", format),
+    (c"string", c"pack", pack),
     (c"string", c"packsize", format),
     (c"string", c"unpack", format),
     (c"utf8", c"len", text),
     (c"utf8", c"offset", text),
     (c"utf8", c"codepoint", text),
+    (c"os", c"date", format),
 ];
 
 /// Puts the guards in the place of the functions. The table on top has the versions in Luau.
@@ -64,7 +75,8 @@ pub(super) fn install(main: State) {
             // With a continuation everything that the guard calls can be suspended: not so what `gsub` calls.
             let continuation = (main.get_field(versions, name) == ffi::LUA_TFUNCTION).then_some(results as _);
             main.copy(-3);
-            ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 3, continuation);
+            main.push_string(library.to_bytes());
+            ffi::lua_pushcclosurek(l, guard, name.as_ptr(), 4, continuation);
             main.set_field(-3, name);
             main.pop(1);
             main.pop(1);
@@ -98,6 +110,15 @@ unsafe extern "C-unwind" fn results(l: *mut ffi::lua_State, _status: c_int) -> c
     unsafe { ffi::lua_gettop(l) }
 }
 
+fn too_large(state: State) -> c_int {
+    // SAFETY: called by a guard of a pod's VM; the names of the limits are dropped before the error unwinds this frame.
+    unsafe {
+        let pod = Pod::of(state);
+        push_error(state, pod, &Call::new(state, pod).value_too_large());
+        ffi::lua_error(state.raw())
+    }
+}
+
 fn refuse(state: State, text: &CStr) -> c_int {
     // SAFETY: called by a guard; no value with a destructor is alive.
     unsafe {
@@ -115,6 +136,10 @@ macro_rules! guard {
             // SAFETY: Luau calls a guard with a live state, and what the guards call is said at the functions.
             unsafe {
                 let $state = State::new($l);
+                // A guard may be called by C code that asks for no interrupt, such as a sort, again and again.
+                if Pod::of($state).is_overdue() {
+                    return refuse($state, c"ran for more than 10 ms where it cannot be suspended");
+                }
                 $body
             }
         }
@@ -144,7 +169,8 @@ guard!(
             return original(l);
         }
         state.set_top(2);
-        if count > SORTED {
+        // A function in C asks for no interrupt: it is called from one in Luau.
+        if count > SORTED || ffi::lua_iscfunction(l, 2) != 0 {
             return version(l);
         }
         // Not in the guard's place: with its continuation the comparator could be suspended in the middle of the sort.
@@ -216,10 +242,73 @@ text = |l, state| {
     original(l)
 });
 
+guard!(/// Functions that match a pattern. Plain bytes of one are compared without an interrupt.
+pattern = |l, state| {
+    if state.string(2).len() > FORMAT {
+        return refuse(state, c"the pattern is longer than 64 KiB");
+    }
+    text(l)
+});
+
+guard!(
+    replace = |l, state| {
+        if state.string(2).len() > FORMAT {
+            return refuse(state, c"the pattern is longer than 64 KiB");
+        }
+        if state.string(1).len() > TEXT {
+            return refuse(state, c"the text is longer than 4 MiB; take it in parts");
+        }
+        if state.string(3).len() > REPLACED {
+            return refuse(state, c"the replacement is longer than 1 MiB");
+        }
+        original(l)
+    }
+);
+
+guard!(
+    repeated = |l, state| {
+        let size = state.string(1).len() as f64 * number(state, 2, 0.0);
+        let most = Pod::of(state).memory.block.get();
+        if size > most as f64 { too_large(state) } else { original(l) }
+    }
+);
+
+guard!(/// `table.create` and `buffer.create`.
+create = |l, state| {
+    let each = if state.string(ffi::lua_upvalueindex(4)) == b"table" { 16.0 } else { 1.0 };
+    let most = Pod::of(state).memory.block.get();
+    if number(state, 1, 0.0) * each > most as f64 { too_large(state) } else { original(l) }
+});
+
+guard!(/// `table.foreach` and `table.foreachi`: what they call may be in C, which asks for no interrupt.
+each = |l, state| {
+    let fits = state.kind(1) == ffi::LUA_TTABLE && state.kind(2) == ffi::LUA_TFUNCTION;
+    if fits { version(l) } else { original(l) }
+});
+
+guard!(
+    pack = |l, state| {
+        let format = state.string(1);
+        let digits = format.split(|byte| !byte.is_ascii_digit());
+        let sizes = digits.map(|digits| std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()));
+        let size: usize = sizes.fold(0_usize, |sum, size| sum.saturating_add(size.unwrap_or(0)));
+        if format.len() > FORMAT || size > REPLACED {
+            return refuse(state, c"the format is longer than 64 KiB, or asks for more than 1 MiB");
+        }
+        original(l)
+    }
+);
+
 guard!(/// Functions whose time grows with their format.
 format = |l, state| {
     if state.string(1).len() > FORMAT {
         return refuse(state, c"the format is longer than 64 KiB");
+    }
+    if state.string(1).contains(&b'q') {
+        let quoted: usize = (2..=state.top()).map(|index| state.string(index).len()).sum();
+        if quoted > REPLACED {
+            return refuse(state, c"the texts of a format with %q are longer than 1 MiB");
+        }
     }
     original(l)
 });
@@ -232,11 +321,16 @@ guard!(
         }
         let plain = state.boolean(4) || !needle.iter().any(|byte| b"^$*+?.([%-".contains(byte));
         if !plain || !state.is_string(2) {
-            return if text.len() > TEXT {
+            return if needle.len() > FORMAT {
+                refuse(state, c"the pattern is longer than 64 KiB; search with plain = true")
+            } else if text.len() > TEXT {
                 refuse(state, c"the text is longer than 4 MiB; take it in parts, or search with plain = true")
             } else {
                 original(l)
             };
+        }
+        if needle.len() > REPLACED {
+            return refuse(state, c"what is searched for is longer than 1 MiB");
         }
         let first = number(state, 3, 1.0);
         if first.is_nan() {

@@ -14,6 +14,8 @@ use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Topic};
 use spawning::spawner::FUNCTIONS as SPAWNER;
 use units::nearest;
 
+/// Topics that one process may listen to.
+const TOPICS: usize = 1000;
 /// Longest reason of a cancel or a termination; the rest is cut.
 const REASON_CHARACTERS: usize = 1024;
 
@@ -88,6 +90,11 @@ fn channels(call: &mut Call<'_>) -> Result<usize, Raise> {
 /// `listen(topic) -> lane`. Messages of the topic that wait in the inbox move to it.
 fn listen(call: &mut Call<'_>) -> Result<usize, Raise> {
     let topic = topic(call, 1, "process.listen(topic, {message=true}?)")?;
+    if call.program().more().lanes.topics() >= TOPICS {
+        return Err(Raise(format!(
+            "process.listen(topic, {{message=true}}?): a process listens to at most {TOPICS} topics"
+        )));
+    }
     let (program, cx) = call.both();
     let (lane, new) = program.more().lanes.listen(topic);
     if new {

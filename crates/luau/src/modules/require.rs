@@ -1,6 +1,7 @@
 //! `require`: whose code it is that asks decides what it may load.
 
 use crate::call::{Call, Native, Raise};
+use kernel::limits::LABEL_BYTES;
 use units::nearest;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[("find", find), ("keep", keep)];
@@ -10,6 +11,9 @@ fn find(call: &mut Call<'_>) -> Result<usize, Raise> {
     let Some(name) = call.text(1).map(str::to_owned) else {
         return Err(Raise(format!("require(name): name: expected a text, got {}", call.type_name(1))));
     };
+    if name.len() > LABEL_BYTES {
+        return Err(Raise(format!("require(name): name: expected at most {LABEL_BYTES} bytes, got {}", name.len())));
+    }
     let pod = call.pod;
     // The entry whose chunk called `require`: a library has modules and imports of its own.
     let version = call.program().version.clone();

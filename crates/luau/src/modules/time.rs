@@ -9,6 +9,9 @@ use kernel::Time;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[("sleep", sleep), ("start", start), ("stop", stop), ("now", now)];
 
+/// Bytes of a duration's text.
+const LONGEST: usize = 64;
+
 /// The nanoseconds of a duration.
 fn duration(call: &Call<'_>, argument: usize, what: &str) -> Result<u64, Raise> {
     if let Some(number) = call.number(argument) {
@@ -21,6 +24,9 @@ fn duration(call: &Call<'_>, argument: usize, what: &str) -> Result<u64, Raise> 
         let kind = call.type_name(argument);
         return Err(Raise(format!("{what}: duration: expected a text such as \"1.5s\" or nanoseconds, got {kind}")));
     };
+    if text.len() > LONGEST {
+        return Err(Raise(format!("{what}: duration: expected a text such as \"1.5s\", got {} bytes", text.len())));
+    }
     match units::duration::parse(text) {
         Ok(duration) => Ok(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
         Err(error) => Err(Raise(format!("{what}: duration: {error}"))),

@@ -149,6 +149,11 @@ impl Lanes {
         if self.topics.is_empty() { INBOX } else { self.topics.get(topic).copied().unwrap_or(INBOX) }
     }
 
+    /// Topics that are listened to.
+    pub(crate) fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
     /// The lane of a topic, made if there is none; and whether it is new. What waits in the inbox under the topic moves
     /// to a new one.
     pub(crate) fn listen(&mut self, topic: Topic) -> (u32, bool) {

@@ -215,6 +215,8 @@ impl Program {
     /// Pushes what a native `receive` returns for an item; how many values.
     pub(crate) fn push_item(&mut self, thread: State, item: Item, cx: &mut Cx<'_>) -> i32 {
         let pod = self.pod.clone();
+        // What others sent is no reason to fail for who receives it; it counts as soon as it is there.
+        let _lifted = pod.memory.lift();
         if !thread.reserve(12) {
             return 0;
         }

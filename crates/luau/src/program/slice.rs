@@ -285,7 +285,13 @@ impl Slice<'_> {
             let host = &self.cx().hosts()[self.program().pid.host()];
             let (name, limit) = (&host.name, units::size::format(host.memory_limit));
             error.kind = Kind::Unavailable;
-            error.message = format!("not enough memory: memory_limit is {limit} on host \"{name}\"").into();
+            let one = if self.pod.memory.refused_block.get() {
+                let most = units::size::format(self.pod.memory.block.get() as u64);
+                format!("one string, buffer or table may take {most} where ")
+            } else {
+                String::new()
+            };
+            error.message = format!("not enough memory: {one}memory_limit is {limit} on host \"{name}\"").into();
         }
         Exit::failed(error)
     }

@@ -114,6 +114,19 @@ impl World {
         }
     }
 
+    /// How long the longest of so many steps took.
+    pub fn worst_of(&mut self, steps: usize) -> Duration {
+        let mut worst = Duration::ZERO;
+        for _ in 0..steps {
+            self.shard.begin(Time(self.start.elapsed().as_nanos() as u64));
+            let before = computed();
+            self.shard.run(1);
+            worst = worst.max(computed() - before);
+            self.shard.flush();
+        }
+        worst
+    }
+
     /// How the first process to end did.
     pub fn exit(&mut self) -> Exit {
         self.run_until(|world| !world.exits.borrow().is_empty());

@@ -10,6 +10,7 @@ use crate::program::upgrade::Upgrade;
 use crate::registry::{EntryIndex, Registry, Role};
 use crate::runtime::Seed;
 use crate::value;
+use kernel::limits::LABEL_BYTES;
 use kernel::{Error, HostId, Kind, Pid, Spawn, SpawnBody, Term};
 use units::nearest;
 
@@ -184,6 +185,10 @@ fn id(call: &mut Call<'_>, what: &str, argument: usize, expected: &str) -> Resul
     let Some(text) = call.text(argument) else {
         return Err(Raise(format!("{what}: {expected}, got {}", call.type_name(argument))));
     };
+    // Room for a namespace before a name.
+    if text.len() > 2 * LABEL_BYTES {
+        return Err(Raise(format!("{what}: {expected}, got a text of {} bytes", text.len())));
+    }
     if text.contains(':') {
         return Ok(text.to_owned());
     }
@@ -219,11 +224,6 @@ fn host(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<HostId, 
 
 /// Copies of the arguments from `first`, for the function of the new process.
 fn arguments(call: &Call<'_>, what: &str, first: usize, most: u64) -> Result<Vec<Term>, Raise> {
-    let copy = |argument: usize| {
-        value::to_term(call.state, call.pod, argument as i32, most).map_err(|text| {
-            let (place, text) = (argument + 1 - first, value::explain(&text));
-            Raise(format!("{what}: argument {place}: {text}"))
-        })
-    };
-    (first..=call.count()).map(copy).collect()
+    value::to_terms(call.state, call.pod, first as i32, call.count() as i32, most)
+        .map_err(|(place, text)| Raise(format!("{what}: argument {place}: {}", value::explain(&text))))
 }
