@@ -22,7 +22,7 @@ impl HostId {
 /// Where a child starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Placement {
-    /// On its parent's shard.
+    /// On its parent's shard, or on another one while that is overloaded.
     #[default]
     Parent,
     /// On the shards in turn.

@@ -10,6 +10,10 @@ pub const MAILBOX_BYTES: u64 = 8 << 20;
 pub const PROCESSES_PER_HOST: u32 = 1_000_000;
 /// How long a process computes before it is preempted, unless the host says otherwise.
 pub const SLICE: Duration = Duration::from_millis(1);
+/// A shard whose turns have left work over for so long is overloaded: new processes start elsewhere.
+pub const OVERLOADED_AFTER: Duration = Duration::from_millis(20);
+/// It stays so for this long after the last such turn.
+pub const OVERLOADED_FOR: Duration = Duration::from_millis(50);
 /// Timers that one process may have running.
 pub const TIMERS_PER_PROCESS: u32 = 10_000;
 /// Names that one process may hold.

@@ -17,6 +17,7 @@ use crate::message::{Event, Exit, Message};
 use crate::names::Names;
 use crate::pid::Pid;
 use crate::probe::Gauges;
+use crate::shard::load::SharedLoad;
 use crate::subscriptions::Subscriptions;
 use crate::sync::{AtomicU32, MutexGuard, Ordering};
 use smallvec::SmallVec;
@@ -45,6 +46,8 @@ struct Shared {
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Figures that the shard publishes at the end of each turn.
     gauges: Gauges,
+    /// Whether it has more to do than it can.
+    load: SharedLoad,
 }
 
 /// From one shard to another. `Monitor` and `Link` were announced by `SlotState::expect`; `Unlink` is answered by
@@ -95,6 +98,7 @@ impl Node {
                 inbox: Inbox::default(),
                 waker: OnceLock::new(),
                 gauges: Gauges::default(),
+                load: SharedLoad::default(),
             })
             .collect();
         let groups = Groups::new(shards.len());
@@ -180,6 +184,10 @@ impl Node {
     /// The next shard in turn, for what is spread.
     pub fn next_shard(&self) -> usize {
         self.next_shard.fetch_add(1, Ordering::Relaxed) as usize % self.shards.len()
+    }
+
+    pub(crate) fn load_of(&self, shard: usize) -> &SharedLoad {
+        &self.shards[shard].load
     }
 
     pub(crate) fn gauges_of(&self, shard: usize) -> &Gauges {

@@ -58,6 +58,8 @@ gauges! {
     timers,
     /// Processes spawned so far.
     spawned,
+    /// Processes that an overloaded shard let begin on another one.
+    passed_on,
     /// Processes that returned.
     returned,
     /// Processes that failed.

@@ -6,6 +6,7 @@
 
 mod core;
 mod groups;
+pub(crate) mod load;
 mod outdated;
 mod relations;
 mod rooms;

@@ -1,5 +1,6 @@
 //! A shard without its factory: what a running process acts on.
 
+use super::load::Load;
 use super::outdated::Outdating;
 use super::slot::{Content, Run, Slot, Slots};
 use crate::error::{Error, Kind};
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     pub(super) unlinks: u32,
     pub(crate) counts: Counts,
     pub(super) outdating: Outdating,
+    pub(super) load: Load,
 }
 
 impl Core {
@@ -62,6 +64,7 @@ impl Core {
             unlinks: 0,
             counts: Counts::default(),
             outdating: Outdating::default(),
+            load: Load::default(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Core {
 
     pub(crate) fn flush(&mut self) {
         self.node.push_all(&mut self.outgoing);
+        self.publish_load();
         self.counts.timers = u64::from(self.wheel.live);
         self.counts.publish(self.node.gauges_of(self.index));
     }
@@ -234,7 +238,16 @@ impl Core {
         first: Option<Message>,
     ) -> Result<Pid, Error> {
         let spread = self.node.hosts[spawn.host].placement == Placement::Spread;
-        let shard = if spread && matches!(spawn.body, Body::Seed(_)) { self.node.next_shard() } else { self.index };
+        let shard = match &spawn.body {
+            Body::Here(_) => self.index,
+            Body::Seed(_) if spread => self.node.next_shard(),
+            // The answer of one that begins here must not be seen before what it sent: it stays with its connection.
+            Body::Seed(_) if parent.is_none() => self.index,
+            Body::Seed(_) => self.place_child(),
+        };
+        if shard != self.index && !spread {
+            self.counts.passed_on += 1;
+        }
         if let Some(parent) = parent.filter(|_| spawn.monitored || spawn.linked) {
             self.has_room_for_relations(parent, usize::from(spawn.monitored) + usize::from(spawn.linked))?;
         }

@@ -1,6 +1,7 @@
 //! What the kernel promises, one test a promise: a whole node in one thread, its shards driven by hand with a clock
 //! that only the tests move.
 
+mod balance;
 mod ends;
 mod groups;
 mod keepers;
