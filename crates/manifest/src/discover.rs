@@ -15,8 +15,8 @@ use crate::diagnostics::{Diagnostic, Place, Report};
 const MAX_YAML: u64 = 1 << 20;
 /// Directories within one another.
 const MAX_DEPTH: usize = 64;
-/// Directories that hold other people's YAML, or none.
-const SKIPPED: [&str; 2] = ["node_modules", "target"];
+/// Directories that hold other people's YAML, or none: they are not read, like those that begin with a dot.
+pub const SKIPPED: [&str; 2] = ["node_modules", "target"];
 
 /// A YAML file that may be ours.
 pub(crate) struct YamlFile {

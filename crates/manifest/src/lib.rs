@@ -16,6 +16,7 @@
 
 pub mod model;
 
+mod changes;
 mod load;
 mod overrides;
 
@@ -36,7 +37,9 @@ pub mod origins;
 
 mod id;
 
+pub use changes::{Change, What};
 pub use diagnostics::{Diagnostic, Diagnostics, Place, Severity};
+pub use discover::SKIPPED;
 pub use id::EntryId;
 pub use kinds::Kind;
 pub use load::{LoadOptions, load};

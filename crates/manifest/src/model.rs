@@ -67,7 +67,7 @@ impl Manifest {
 }
 
 /// `http.service`: one address on which HTTP is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpService {
     /// Its id, and the host of the connections that it accepts.
     pub id: EntryId,
@@ -133,7 +133,7 @@ impl fmt::Display for BindAddr {
 }
 
 /// `http.router`: a prefix on a server, and the middleware around the endpoints below it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpRouter {
     /// Its id.
     pub id: EntryId,
@@ -163,7 +163,7 @@ pub enum PostMiddleware {
 }
 
 /// `http.endpoint`: a method and a path that a function answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpEndpoint {
     /// Its id.
     pub id: EntryId,
@@ -182,7 +182,7 @@ pub struct HttpEndpoint {
 }
 
 /// `http.static`: files of a folder below a path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpStatic {
     /// Its id.
     pub id: EntryId,
@@ -224,7 +224,7 @@ pub struct Code {
 }
 
 /// `process.host`: the limits of the processes that run on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessHost {
     /// Its id.
     pub id: EntryId,
@@ -254,7 +254,7 @@ pub enum Placement {
 }
 
 /// `process.service`: a process that is kept running.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessService {
     /// Its id.
     pub id: EntryId,
@@ -271,7 +271,7 @@ pub struct ProcessService {
 }
 
 /// `process.supervisor`: processes that are kept running together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessSupervisor {
     /// Its id.
     pub id: EntryId,
@@ -301,7 +301,7 @@ pub enum Strategy {
 }
 
 /// One child of a [`ProcessSupervisor`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Child {
     /// Its name among its siblings; that of its process entry if none was written.
     pub name: String,

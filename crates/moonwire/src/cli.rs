@@ -84,6 +84,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) shards: Option<u16>,
 
+    /// Read the folder again whenever a source or YAML file in it changes, as SIGHUP does
+    #[arg(long)]
+    pub(crate) watch: bool,
+
     /// Serve /metrics (Prometheus text) on this address; keep it private
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
@@ -102,9 +106,14 @@ Standard output says where each server listens, then `ready`. SIGTERM and SIGINT
 the connections over the drain time and end with exit code 0; a second one cuts. Exit code 2: a mistake in the folder
 or on the command line. 1: any other failure, such as a port in use.
 
+SIGHUP reads the folder again, and so does each change with --watch. New code of functions, processes and libraries is
+there at once for all that begins from then on; what runs goes on and hears OUTDATED. Nothing is changed if there is a
+mistake in the folder, or if an address, route, host or service differs: those need a restart.
+
 Examples:
   moonwire run
   moonwire run examples/chat --set app:gateway:addr=0.0.0.0:8080 --shards 4
+  moonwire run --watch
   moonwire run examples/chat --admin 127.0.0.1:9090 --log-format json --log-level debug";
 
 #[derive(Args, Debug)]

@@ -195,6 +195,18 @@ impl Mistakes {
     }
 }
 
+impl Mistakes {
+    /// Each with its place, as one line.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|mistake| &*mistake.text)
+    }
+
+    /// How many there are, without the warnings.
+    pub(crate) fn count(&self) -> usize {
+        self.errors
+    }
+}
+
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mistake in &self.list {

@@ -1,9 +1,9 @@
 //! Moonwire: the command line, the start and the stop of a node, and what can be seen of it from outside.
 //!
 //! The only crate that knows all others; the details of every protocol are theirs. Read `cli` (what can be asked),
-//! `load` (from a folder to an app that may run), `run` (from start to exit), `node` (shards, hosts, the factory) and
-//! `services` (what is kept running). `logging`, `metrics` and `admin` are what an operator sees; `testing` runs the
-//! tests of an app.
+//! `load` (from a folder to an app that may run), `run` (from start to exit), `reload` and `watch` (new code while it
+//! runs), `node` (shards, hosts, the factory) and `services` (what is kept running). `logging`, `metrics` and `admin` are
+//! what an operator sees; `testing` runs the tests of an app.
 
 mod cli;
 
@@ -13,9 +13,11 @@ mod method;
 
 mod factory;
 mod node;
+mod reload;
 mod run;
 mod services;
 mod term;
+mod watch;
 
 mod admin;
 mod logging;

@@ -62,6 +62,11 @@ pub(crate) fn of_node(counts: &Counts, shared: Held, sockets: usize, dropped: u6
         gauge("group_members", shared.groups.1 as u64, "Members and monitors of all process groups."),
         gauge("subscriptions", shared.subscriptions as u64, "Subscriptions to published topics."),
         counter("processes_spawned", counts.spawned, "Processes spawned."),
+        counter(
+            "processes_passed_on",
+            counts.passed_on,
+            "Processes that began elsewhere because their core was overloaded.",
+        ),
         counter("processes_returned", counts.returned, "Processes that returned."),
         counter("processes_failed", counts.failed, "Processes that failed or were terminated."),
         counter("slices_preempted", counts.preempted, "Slices that ended in preemption."),

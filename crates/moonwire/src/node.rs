@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use gateway::driver::Local;
 use gateway::server::{Door, drain};
 use kernel::{Host, Hosts, Node, Shard};
-use luau::{Registry, Runtime};
+use luau::{Live, Runtime};
 use manifest::{Manifest, Placement, ProcessHost};
 use std::io;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ fn host(entry: &ProcessHost) -> Host {
 
 impl Shards {
     /// Starts the threads of a node. Nothing listens yet.
-    pub(crate) fn start(node: &Arc<Node>, registry: &Arc<Registry>) -> Result<Shards> {
+    pub(crate) fn start(node: &Arc<Node>, code: &Live) -> Result<Shards> {
         let epoch = Instant::now();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let (alarm, ended) = mpsc::channel(node.shards());
@@ -75,11 +75,11 @@ impl Shards {
         for index in 0..node.shards() {
             let (order, taken) = mpsc::channel(1);
             orders.push(order);
-            let (node, registry, alarm) = (node.clone(), registry.clone(), Alarm(index, alarm.clone()));
+            let (node, code, alarm) = (node.clone(), code.clone(), Alarm(index, alarm.clone()));
             let live = move || {
                 // Dropped last, whatever ends the shard.
                 let _alarm = alarm;
-                if let Err(error) = live(node, index, registry, epoch, unix, taken) {
+                if let Err(error) = live(node, index, code, epoch, unix, taken) {
                     tracing::error!(shard = index, %error, "shard failed");
                 }
             };
@@ -148,13 +148,13 @@ impl Drop for Alarm {
 fn live(
     node: Arc<Node>,
     index: usize,
-    registry: Arc<Registry>,
+    code: Live,
     epoch: Instant,
     unix: f64,
     orders: mpsc::Receiver<Order>,
 ) -> io::Result<()> {
     let clock = move || kernel::Time::default().after(epoch.elapsed());
-    let programs = Runtime::new(registry, gateway::modules::ALL.to_vec(), unix, Box::new(clock));
+    let programs = Runtime::new(code, gateway::modules::ALL.to_vec(), unix, Box::new(clock));
     let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node)));
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&tokio, async {

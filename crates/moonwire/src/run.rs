@@ -9,13 +9,15 @@ use crate::load::{self, App};
 use crate::logging::Log;
 use crate::metrics;
 use crate::node::{self, Shards};
+use crate::reload::{Hangups, Reloads};
 use crate::services::Services;
+use crate::watch::Watch;
 use anyhow::{Context, Result};
 use gateway::server::site::Site;
 use gateway::server::tally::Loads;
 use gateway::server::{Door, doors, listen};
 use kernel::{Counts, Node};
-use luau::Registry;
+use luau::{Live, Registry};
 use manifest::Manifest;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
@@ -34,6 +36,8 @@ const HALT: Duration = Duration::from_secs(1);
 
 /// Runs a folder until a signal ends it.
 pub(crate) fn run(options: &RunOptions) -> ExitCode {
+    // Before the first reading, so that no change falls between the two.
+    let watch = options.watch.then(|| Watch::new(&options.folder.dir));
     let app = match load::load(&options.folder.dir, &options.folder.set) {
         Ok(app) => app,
         Err(mistakes) => {
@@ -46,7 +50,7 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
         tracing::warn!("{warning}");
     }
     raise_descriptors();
-    start(app, options, &log).unwrap_or_else(|error| {
+    start(app, options, watch, &log).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         ExitCode::from(FAILURE)
     })
@@ -58,12 +62,13 @@ struct Bound {
     addr: SocketAddr,
 }
 
-fn start(app: App, options: &RunOptions, log: &Log) -> Result<ExitCode> {
+fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Result<ExitCode> {
     let App { manifest, registry } = app;
     let shards = options.shards.map_or_else(cores, usize::from);
     let boot = getrandom::u32().context("the system gives no random numbers")?;
     let node = Node::new(boot, shards, node::hosts(&manifest));
     let registry = Arc::new(registry);
+    let live = Live::from(registry.clone());
     let loads = Loads::new(node.shards());
     let (bound, doors) = bind(&manifest, &registry, &node, &loads)?;
     let admin = match options.admin {
@@ -73,7 +78,8 @@ fn start(app: App, options: &RunOptions, log: &Log) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot wait for signals")?;
-        let mut shards = Shards::start(&node, &registry)?;
+        let hangups = Hangups::new().context("cannot wait for signals")?;
+        let mut shards = Shards::start(&node, &live)?;
         let services = async {
             let services = Services::start(node.clone(), &registry, &manifest).await?;
             shards.open(doors).await?;
@@ -88,7 +94,9 @@ fn start(app: App, options: &RunOptions, log: &Log) -> Result<ExitCode> {
                 announce(&bound, admin);
                 tracing::info!(shards = node.shards(), "ready");
                 let drain = bound.iter().map(|bound| bound.site.timeouts.drain).max().unwrap_or_default();
-                Ok(until_stopped(&mut shards, services, drain, &mut signals).await)
+                let changes = watch.map(Watch::start).transpose()?;
+                let reloads = Reloads::new(&options.folder, manifest, live, node.clone(), hangups, changes);
+                Ok(until_stopped(&mut shards, services, drain, &mut signals, reloads).await)
             }
             Ok(None) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(error),
@@ -100,9 +108,16 @@ fn start(app: App, options: &RunOptions, log: &Log) -> Result<ExitCode> {
 }
 
 /// Waits for a signal and stops, or for a second one and leaves it.
-async fn until_stopped(shards: &mut Shards, services: Services, drain: Duration, signals: &mut Signals) -> ExitCode {
+async fn until_stopped(
+    shards: &mut Shards,
+    services: Services,
+    drain: Duration,
+    signals: &mut Signals,
+    mut reloads: Reloads,
+) -> ExitCode {
     tokio::select! {
         _code = signals.next() => {}
+        () = reloads.serve() => tracing::info!("the terminal is gone"),
         shard = shards.failed() => {
             tracing::error!(shard, "a shard has ended; nothing goes on without it");
             return ExitCode::from(FAILURE);

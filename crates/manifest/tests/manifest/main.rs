@@ -1,5 +1,6 @@
 //! Folders on disk, loaded as `moonwire run` loads them.
 
+mod changes;
 mod defaults;
 mod documents;
 mod examples;
