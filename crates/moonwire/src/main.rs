@@ -30,6 +30,8 @@ mod new;
 use std::process::ExitCode;
 
 // One allocator for all shards that keeps a heap for each thread: memory is mostly freed where it was taken.
+// A sanitizer (cargo xtask sanitize) only sees what its own allocator gives.
+#[cfg(not(sanitized))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

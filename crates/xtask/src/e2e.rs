@@ -14,6 +14,11 @@ pub(crate) fn build(shell: &Shell) -> Result<()> {
 
 /// Runs pytest on `tests/e2e` with the server just built.
 pub(crate) fn test(shell: &Shell, arguments: &[String]) -> Result<()> {
+    test_with(shell, arguments, &[("MOONWIRE_BIN", &server(shell))])
+}
+
+/// The same with another environment: it names the server.
+pub(crate) fn test_with(shell: &Shell, arguments: &[String], environment: &[(&str, &Path)]) -> Result<()> {
     let python = install::venv_python(shell).to_string_lossy().into_owned();
     let mut command = vec!["-m", "pytest", "-c", "tests/e2e/pytest.ini"];
     // Arguments that name files choose the tests; without one it is all of them.
@@ -25,7 +30,7 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> Result<()> {
         command.extend(["-n", "2"]);
     }
     command.extend(arguments.iter().map(String::as_str));
-    shell.run_with(&python, &command, &[("MOONWIRE_BIN", &server(shell))])
+    shell.run_with(&python, &command, environment)
 }
 
 /// Stirs a server for a while; see `tests/e2e/soak.py`.

@@ -8,6 +8,7 @@ mod tidy;
 
 mod e2e;
 mod install;
+mod sanitize;
 
 mod shell;
 
@@ -67,6 +68,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Look for misused memory: Miri over the kernel's tests, then AddressSanitizer over the end-to-end tests.
+    ///
+    /// Needs a nightly toolchain with Miri. Arguments go to pytest, as with e2e.
+    #[command(disable_help_flag = true)]
+    Sanitize {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        pytest: Vec<String>,
+    },
     /// Build for speed and measure: `process` is what processes cost, all else is beside the rivals.
     ///
     /// `cargo xtask bench process [PART ...] [--rounds N]` prints rows of docs/performance.md; `cargo xtask bench
@@ -93,6 +102,7 @@ fn main() -> ExitCode {
         Chore::Docs => docs(&root()),
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
         Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
+        Chore::Sanitize { pytest } => sanitize::run(&Shell::new(root()), &pytest),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
     };
     match done {
