@@ -24,8 +24,7 @@ pub(crate) fn run(shell: &Shell, pytest: &[String]) -> Result<bool> {
     let isolation = ("MIRIFLAGS", Path::new("-Zmiri-disable-isolation"));
     shell.run_with("cargo", &miri, &[isolation, ("MOONWIRE_SIM_SEEDS", Path::new("2"))])?;
 
-    let build =
-        ["+nightly", "build", "-p", "moonwire", "--target", TARGET, "--target-dir", "target/sanitize"];
+    let build = ["+nightly", "build", "-p", "moonwire", "--target", TARGET, "--target-dir", "target/sanitize"];
     let rust = ("RUSTFLAGS", Path::new("-Zsanitizer=address --cfg sanitized"));
     shell.run_with("cargo", &build, &[rust, ("LUAU_CXXFLAGS", Path::new(CXX))])?;
     let server = shell.root().join("target/sanitize").join(TARGET).join("debug/moonwire");
