@@ -156,3 +156,22 @@ def test_a_spawn_bomb_is_stopped_by_terminate(app):
     pid = started(app, "spawn_bomb")
     worst_trip(clients)
     assert stopped(app, pid)["ok"] is True
+
+
+def passed_on(app):
+    name = "moonwire_processes_passed_on_total"
+    lines = [line for line in app.server.metrics().splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].split()[1])
+
+
+def test_a_core_that_a_spinner_keeps_busy_passes_on_what_new_requests_begin(app):
+    before = passed_on(app)
+    spinner = started(app, "spin")
+
+    def begun_elsewhere():
+        # Half of the connections come to the busy core; what they begin is answered wherever it runs.
+        assert_prompt(echoes(app, 2))
+        return passed_on(app) > before
+
+    until(begun_elsewhere, "the busy core passes on a process", 60)
+    stopped(app, spinner)
