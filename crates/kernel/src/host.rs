@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct HostId(u16);
 
 impl HostId {
-    /// The host of the node's own processes (keepers of services).
+    /// The host of the node's own processes (keepers of services, supervisors).
     pub const SYSTEM: HostId = HostId(0);
 
     pub(crate) fn index(self) -> usize {

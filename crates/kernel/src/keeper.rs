@@ -5,6 +5,7 @@ use crate::host::HostId;
 use crate::message::{Event, Exit, Mail};
 use crate::pid::Pid;
 use crate::process::{Body, Cx, Next, Process, Spawn};
+use crate::supervisor::order::no_supervisor;
 use crate::timers::{Time, TimerId};
 use std::any::Any;
 use std::time::Duration;
@@ -43,12 +44,14 @@ pub enum Notice<'a> {
 pub struct Service {
     /// The host of the service's process.
     pub host: HostId,
+    /// The name that the service's process holds before it runs.
+    pub name: Option<Box<str>>,
     /// Makes the seed of each start.
     pub seed: Box<dyn FnMut() -> Box<dyn Any + Send> + Send>,
     /// When and how often it is started again.
     pub restart: Restart,
-    /// Between the request to end and the order.
-    pub stop_timeout: Duration,
+    /// Between the request to end and the order; `None` for a service that takes the time that it needs.
+    pub stop_timeout: Option<Duration>,
     /// Numbers from 0 up to 1, for the jitter.
     pub random: Box<dyn FnMut() -> f64 + Send>,
     /// Told of each change.
@@ -80,7 +83,8 @@ impl Keeper {
 
     fn start(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         let body = Body::Seed((self.service.seed)());
-        match cx.spawn(Spawn { host: self.service.host, body, monitored: true, linked: false }) {
+        let spawn = Spawn { host: self.service.host, body, monitored: true, linked: false };
+        match cx.spawn_as(spawn, self.service.name.as_deref(), None) {
             Ok(pid) => {
                 self.state = State::Running { pid, since: cx.now() };
                 (self.service.notice)(Notice::Started(pid));
@@ -116,7 +120,9 @@ impl Keeper {
             State::Running { pid, .. } => {
                 // Refused when it has just ended: then its EXIT is on the way.
                 let _refused = cx.cancel(pid, Some("the service is stopped"));
-                let _one_timer = cx.set_timer(cx.now().after(self.service.stop_timeout), KILL);
+                if let Some(most) = self.service.stop_timeout {
+                    let _one_timer = cx.set_timer(cx.now().after(most), KILL);
+                }
                 self.state = State::Stopping { pid };
                 None
             }
@@ -160,6 +166,7 @@ impl Process for Keeper {
         while let Some((mail, claim)) = cx.next_mail() {
             if let Mail::Message(message) = &mail {
                 cx.received(message.from, claim);
+                no_supervisor(message, cx);
             }
             if let Some(next) = self.handle(mail, cx) {
                 return next;

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod process;
 pub mod shard;
 pub mod subscriptions;
+pub mod supervisor;
 mod sync;
 pub mod term;
 pub mod timers;

@@ -33,6 +33,10 @@ pub const PENDING_CANCELS: u8 = 16;
 pub const TERM_DEPTH: usize = 100;
 /// Longest topic, name and name of a group, in bytes.
 pub const LABEL_BYTES: usize = 255;
+/// Children of one supervisor.
+pub const CHILDREN_PER_SUPERVISOR: usize = 10_000;
+/// Requests that wait for one supervisor to be done with what it does.
+pub const SUPERVISOR_BACKLOG: usize = 1_000;
 /// Shards of one node: a PID has eight bits for its shard.
 pub const SHARDS: usize = 256;
 /// Slots of one shard: a PID has 24 bits for its slot.

@@ -16,7 +16,7 @@ use std::any::Any;
 
 /// A process: events in, commands out. It never waits and does no I/O of its own.
 ///
-/// Luau programs, WebSocket sessions and keepers of services are implementations of it.
+/// Luau programs, WebSocket sessions, keepers of services and supervisors are implementations of it.
 pub trait Process {
     /// Runs the process for one slice. It takes mail with [`Cx::next_mail`] and says how it goes on.
     fn step(&mut self, cx: &mut Cx<'_>) -> Next;

@@ -149,6 +149,23 @@ impl<'a> TableView<'a> {
         None
     }
 
+    /// The value of a string key as a term of its own.
+    pub fn get_term(&self, key: &str) -> Option<Term> {
+        let mut reader = Reader { bytes: self.body };
+        for _ in 0..self.array {
+            reader.skip()?;
+        }
+        for _ in 0..self.hash {
+            let found = reader.skip_keyed(key.as_bytes())?;
+            let from = reader.bytes;
+            reader.skip()?;
+            if found {
+                return Some(Term(Bytes::copy_from_slice(&from[..from.len() - reader.bytes.len()])));
+            }
+        }
+        None
+    }
+
     /// Every key with its value; the array part first.
     pub fn entries(&self) -> impl Iterator<Item = (View<'a>, View<'a>)> + use<'a> {
         let mut reader = Reader { bytes: self.body };
@@ -387,6 +404,7 @@ mod tests {
     #[test]
     fn a_table_gives_back_its_fields() {
         let inner = Term::from([("x", Some(Field::Number(1.5))), ("gone", None)]);
+        let inner_size = inner.size();
         let term = Term::from([
             ("code", Some(Field::Number(1000.0))),
             ("inner", Some(Field::Term(&inner))),
@@ -399,6 +417,8 @@ mod tests {
         assert_eq!(table.get("none"), None);
         let Some(View::Table(inner)) = table.get("inner") else { panic!("no inner") };
         assert_eq!(inner.get("x"), Some(View::Number(1.5)));
+        assert_eq!(table.get_term("reason"), Some(Term::string("bye")));
+        assert_eq!(table.get_term("inner").as_ref().map(Term::size), Some(inner_size));
         assert_eq!(inner.get("gone"), None);
         assert_eq!(table.entries().count(), 4);
     }

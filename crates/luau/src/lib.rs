@@ -12,6 +12,7 @@ mod program;
 pub mod registry;
 pub mod runtime;
 mod state;
+pub mod supervised;
 mod value;
 mod vm;
 

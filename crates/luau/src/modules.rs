@@ -14,6 +14,7 @@ mod math;
 mod pg;
 mod process;
 mod require;
+mod supervisor;
 mod time;
 
 use crate::call::{Native, push_native};
@@ -25,7 +26,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::c_int;
 
 /// The modules that `require` can load, beside those that a gateway adds.
-pub const BUILT_IN: [&str; 7] = ["json", "time", "logger", "pg", "events", "ctx", "funcs"];
+pub const BUILT_IN: [&str; 8] = ["json", "time", "logger", "pg", "events", "ctx", "funcs", "supervisor"];
 
 /// What the modules gave to be used from Rust, as registry references.
 pub(crate) struct Prelude {
@@ -58,7 +59,7 @@ const GLOBALS: [Part; 7] = [
     Part { name: c"print", functions: logger::FUNCTIONS, source: include_str!("modules/print.luau") },
     Part { name: c"math", functions: math::FUNCTIONS, source: include_str!("modules/math.luau") },
 ];
-const MODULES: [Part; 7] = [
+const MODULES: [Part; 8] = [
     Part { name: c"json", functions: json::FUNCTIONS, source: include_str!("modules/json.luau") },
     Part { name: c"time", functions: time::FUNCTIONS, source: include_str!("modules/time.luau") },
     Part { name: c"logger", functions: logger::FUNCTIONS, source: include_str!("modules/logger.luau") },
@@ -66,6 +67,7 @@ const MODULES: [Part; 7] = [
     Part { name: c"events", functions: events::FUNCTIONS, source: include_str!("modules/events.luau") },
     Part { name: c"ctx", functions: ctx::FUNCTIONS, source: include_str!("modules/ctx.luau") },
     Part { name: c"funcs", functions: funcs::FUNCTIONS, source: include_str!("modules/funcs.luau") },
+    Part { name: c"supervisor", functions: supervisor::FUNCTIONS, source: include_str!("modules/supervisor.luau") },
 ];
 
 /// Luau's own libraries that a program may use. Absent: `integer`, and everything that touches a file.

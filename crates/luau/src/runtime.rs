@@ -4,9 +4,11 @@ use crate::call::Native;
 use crate::live::{Here, Live};
 use crate::program::{Program, SliceTimer};
 use crate::registry::EntryIndex;
+use crate::supervised::SupervisedSeed;
 use crate::vm::Pod;
 use crate::vm::pod::{PROCESSES, interrupt};
 use crate::vm::watchdog::Watched;
+use kernel::supervisor::Reporting;
 use kernel::{Cx, Error, Exit, Factory, Kind, Pid, Process, Term, Time};
 use std::any::Any;
 use std::cell::Cell;
@@ -82,6 +84,13 @@ impl Runtime {
 
 impl Factory for Runtime {
     fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
+        let seed = match seed.downcast::<SupervisedSeed>() {
+            Ok(child) => {
+                let SupervisedSeed { seed, supervisor } = *child;
+                return Ok(Box::new(Reporting::new(self.create(Box::new(seed), pid)?, supervisor)));
+            }
+            Err(other) => other,
+        };
         let seed = seed.downcast::<Seed>().map_err(|_| Error::new(Kind::Internal, "a seed that is not Luau's"))?;
         let code = self.code.current();
         // It was found in a version that is not the current one any more.

@@ -68,6 +68,7 @@ fn every_example_of_the_declaration_files_runs() {
             );
             let sources = [("app:main", &*main), ("app:worker", WORKER), ("app:adder", ADDER), ("app:fn_price", PRICE)];
             let mut world = World::new(&sources, |_| {});
+            world.supervise("app:rooms");
             world.spawn("app:main", Vec::new());
             if let Some(error) = world.exit().error {
                 faults.push(format!("{name}:{line}: {error}\n{example}"));

@@ -30,6 +30,7 @@ mod kinds;
 
 mod graph;
 mod routes;
+mod trees;
 
 pub mod diagnostics;
 pub mod options;

@@ -13,6 +13,7 @@ use crate::kinds::{self, http};
 use crate::model::{Lifecycle, Manifest};
 use crate::overrides::{self, Override};
 use crate::routes;
+use crate::trees;
 use crate::variables;
 
 /// What loading a folder depends on besides the folder.
@@ -83,6 +84,7 @@ fn read(dir: &Path, options: &LoadOptions<'_>, report: &Report, manifest: &mut M
     manifest.endpoints = http::attach(endpoints, &manifest.routers, report);
     http::check_addrs(&manifest.services, report);
     routes::check_alike(manifest, report);
+    trees::grow(manifest, report);
     order_imports(manifest, report);
     order_what_runs(manifest, report);
 }

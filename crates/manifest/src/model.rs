@@ -283,8 +283,12 @@ pub struct ProcessSupervisor {
     pub period: Duration,
     /// The children, in the order in which they start; their names differ.
     pub children: Vec<Child>,
-    /// When it starts, stops and starts again.
+    /// When it starts, stops and starts again; of no meaning if it has a parent.
     pub lifecycle: Lifecycle,
+    /// The `stop_timeout` of its lifecycle if it is written. Else it takes the time that its children need.
+    pub stop_timeout: Option<Duration>,
+    /// The supervisor that it is a child of.
+    pub parent: Option<EntryId>,
     /// Where it is written.
     pub place: Place,
 }
@@ -303,16 +307,42 @@ pub enum Strategy {
 /// One child of a [`ProcessSupervisor`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
-    /// Its name among its siblings; that of its process entry if none was written.
+    /// Its name among its siblings; that of its entry if none was written.
     pub name: String,
-    /// The `process.lua` that it runs.
-    pub process: EntryId,
-    /// The `process.host` that it runs on.
-    pub host: EntryId,
-    /// The argument that the process starts with.
-    pub input: Value,
+    /// What it is.
+    pub what: Supervised,
     /// When it is started again.
     pub restart: ChildRestart,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// What a [`ProcessSupervisor`] supervises.
+#[derive(Clone, Debug)]
+pub enum Supervised {
+    /// A process.
+    Process {
+        /// The `process.lua` that it runs.
+        process: EntryId,
+        /// The `process.host` that it runs on.
+        host: EntryId,
+        /// The argument that it starts with.
+        input: Value,
+        /// How long it may take to stop before it is cut.
+        stop_timeout: Duration,
+    },
+    /// Another supervisor with all its children.
+    Supervisor(EntryId),
+}
+
+impl Supervised {
+    /// The entry that it is.
+    pub fn entry(&self) -> &EntryId {
+        match self {
+            Self::Process { process, .. } => process,
+            Self::Supervisor(id) => id,
+        }
+    }
 }
 
 /// When a child is started again.

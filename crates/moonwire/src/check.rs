@@ -34,6 +34,7 @@ fn summary(manifest: &Manifest) -> String {
         (manifest.libraries.len(), "library", "libraries"),
         (manifest.hosts.len(), "host", "hosts"),
         (manifest.process_services.len(), "service", "services"),
+        (manifest.supervisors.len(), "supervisor", "supervisors"),
     ];
     let parts = counts.iter().filter(|(count, ..)| *count > 0);
     let parts = parts.map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }));

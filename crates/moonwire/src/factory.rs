@@ -1,6 +1,8 @@
-//! Makes the processes of a shard: keepers, what they keep, and Luau programs.
+//! Makes the processes of a shard: keepers and supervisors, what they keep, and Luau programs.
 
+use crate::supervisors::SupervisorSeed;
 use kernel::keeper::{Keeper, Service};
+use kernel::supervisor::Supervisor;
 use kernel::{Cx, Error, Exit, Factory, Next, Node, Pid, Process};
 use std::any::Any;
 use std::sync::Arc;
@@ -63,6 +65,10 @@ impl Factory for Processes {
     fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
         let seed = match seed.downcast::<KeeperSeed>() {
             Ok(keeper) => return Ok(Box::new(Keeper::new(keeper.0))),
+            Err(other) => other,
+        };
+        let seed = match seed.downcast::<SupervisorSeed>() {
+            Ok(supervisor) => return Ok(Box::new(Supervisor::new(supervisor.plan()))),
             Err(other) => other,
         };
         match seed.downcast::<ServiceSeed>() {

@@ -2,7 +2,7 @@
 
 use crate::{method, term};
 use luau::{Registry, Role, Source};
-use manifest::{Code, Diagnostics, LoadOptions, Manifest, Override};
+use manifest::{Code, Diagnostics, LoadOptions, Manifest, Override, Supervised};
 use std::fmt;
 use std::path::Path;
 
@@ -150,17 +150,21 @@ fn missing_method(code: &Code) -> Option<Mistake> {
     Some(Mistake::at(&code.place, &format!("{}: {found}", code.id)))
 }
 
-/// What the model allows and this version cannot run.
+/// What the model allows and no process can get.
 fn unfit(manifest: &Manifest) -> Vec<Mistake> {
-    let supervisors = manifest.supervisors.iter().map(|supervisor| {
-        Mistake::at(&supervisor.place, &format!("{}: process.supervisor is not yet possible", supervisor.id))
+    let services = manifest.process_services.iter().map(|service| (&service.id, &service.place, &service.input));
+    let children = manifest.supervisors.iter().flat_map(|supervisor| {
+        supervisor.children.iter().filter_map(|child| match &child.what {
+            Supervised::Process { input, .. } => Some((&supervisor.id, &child.place, input)),
+            Supervised::Supervisor(_) => None,
+        })
     });
-    let services = manifest.process_services.iter().filter(|service| term::of_value(&service.input).is_none());
-    let services = services.map(|service| {
-        let text = format!("{}: input is nested deeper than {}", service.id, kernel::limits::TERM_DEPTH);
-        Mistake::at(&service.place, &text)
-    });
-    supervisors.chain(services).collect()
+    let deep = services.chain(children).filter(|(.., input)| term::of_value(input).is_none());
+    deep.map(|(id, place, _)| {
+        let text = format!("{id}: input is nested deeper than {}", kernel::limits::TERM_DEPTH);
+        Mistake::at(place, &text)
+    })
+    .collect()
 }
 
 impl Mistake {
@@ -282,18 +286,5 @@ entries:
         let folder = Scratch::new("method", &[("_index.yaml", PROCESS), ("worker.luau", text)]);
         let text = refused(&folder);
         assert!(text.contains("worker.luau has no \"main\" (did you mean \"mian\"?)"), "{text}");
-    }
-
-    #[test]
-    fn a_supervisor_is_refused_with_not_yet() {
-        let yaml = format!(
-            "{PROCESS}  - name: host\n    kind: process.host\n  - name: all\n    kind: process.supervisor\n    \
-             strategy: one_for_one\n    children:\n      - process: worker\n        host: host\n"
-        );
-        let text = "local function main()\nend\nreturn main\n";
-        let folder = Scratch::new("supervisor", &[("_index.yaml", &yaml), ("worker.luau", text)]);
-        let text = refused(&folder);
-        assert!(text.contains("_index.yaml:9"), "{text}");
-        assert!(text.contains("process.supervisor is not yet possible"), "{text}");
     }
 }

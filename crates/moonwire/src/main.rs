@@ -16,6 +16,7 @@ mod node;
 mod reload;
 mod run;
 mod services;
+mod supervisors;
 mod term;
 mod watch;
 

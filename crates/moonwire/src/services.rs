@@ -1,15 +1,16 @@
-//! What is kept running: `process.service` entries, from the first start to the end of the node.
+//! What is kept running: `process.service` and `process.supervisor` entries, from the first start to the end of the node.
 //!
-//! Each service has a keeper, a process of the kernel that starts it and starts it again. Keepers are placed on the
+//! Each service, a supervisor like any other, has a keeper, a process of the kernel that starts it and starts it again. Keepers are placed on the
 //! shards in turn. What a service depends on runs before it starts and until it has stopped.
 
 use crate::factory::{KeeperSeed, Phase, Phases, ServiceSeed, advance};
+use crate::supervisors::{SupervisorSeed, Tree};
 use crate::term;
 use anyhow::{Context, Result};
 use kernel::keeper::{Notice, Restart, Service};
 use kernel::{Exit, HostId, Node, Pid};
-use luau::{Registry, Seed};
-use manifest::{EntryId, Lifecycle, Manifest, ProcessService};
+use luau::{Live, Registry, Seed};
+use manifest::{EntryId, Lifecycle, Manifest, ProcessService, ProcessSupervisor};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,23 +32,45 @@ struct Kept {
     keeper: Pid,
     phases: Phases,
     lifecycle: Lifecycle,
+    /// None for a supervisor that takes the time which its children need.
+    stop_timeout: Option<Duration>,
     since: Instant,
+}
+
+/// What a keeper is to keep.
+struct Keep<'a> {
+    id: &'a EntryId,
+    lifecycle: &'a Lifecycle,
+    stop_timeout: Option<Duration>,
+    host: HostId,
+    name: Option<Box<str>>,
+    /// What the log calls it.
+    what: &'static str,
 }
 
 impl Services {
     /// Starts all services that start with the folder. It returns when each has come to wait for something, or has
     /// failed, or has used up its start_timeout: what comes after them finds them there.
-    pub(crate) async fn start(node: Arc<Node>, registry: &Registry, manifest: &Manifest) -> Result<Services> {
+    pub(crate) async fn start(node: Arc<Node>, registry: &Arc<Registry>, manifest: &Manifest) -> Result<Services> {
         let mut services = Services { node, kept: Vec::new() };
+        let code = Live::from(registry.clone());
         // The model has them in an order in which what is depended on comes first.
-        for service in manifest.process_services.iter().filter(|service| service.lifecycle.auto_start) {
-            for needed in &service.lifecycle.depends_on {
+        for id in &manifest.start_order {
+            let service = manifest.process_services.iter().find(|service| service.id == *id);
+            let supervisor = manifest.supervisors.iter().find(|one| one.id == *id && one.parent.is_none());
+            let lifecycle = service.map(|service| &service.lifecycle).or(supervisor.map(|one| &one.lifecycle));
+            let Some(lifecycle) = lifecycle.filter(|lifecycle| lifecycle.auto_start) else { continue };
+            for needed in &lifecycle.depends_on {
                 if let Some(needed) = services.kept.iter().find(|kept| kept.id == *needed) {
                     needed.wait_until_up().await;
                 }
             }
-            let kept = keep(&services.node, registry, service)?;
-            services.kept.push(kept);
+            if let Some(service) = service {
+                services.kept.push(keep_service(&services.node, registry, service)?);
+            } else if let Some(supervisor) = supervisor {
+                let tree = Tree::of(supervisor, manifest, &services.node, &code)?;
+                services.kept.push(keep_supervisor(&services.node, supervisor, tree)?);
+            }
         }
         for kept in &services.kept {
             kept.wait_until_up().await;
@@ -69,7 +92,7 @@ impl Services {
                 self.node.clone(),
                 kept.id.clone(),
                 kept.keeper,
-                kept.lifecycle.stop_timeout,
+                kept.stop_timeout,
                 kept.phases.clone(),
                 dependents,
             ));
@@ -93,7 +116,7 @@ async fn stop(
     node: Arc<Node>,
     id: EntryId,
     keeper: Pid,
-    stop_timeout: Duration,
+    stop_timeout: Option<Duration>,
     phases: Phases,
     dependents: Vec<watch::Receiver<Phase>>,
 ) {
@@ -103,31 +126,55 @@ async fn stop(
     }
     node.cancel_from_outside(keeper, "the server shuts down");
     let mut phase = phases.subscribe();
-    if timeout(stop_timeout + LAST_GRACE, phase.wait_for(|phase| *phase == Phase::Over)).await.is_err() {
+    let over = phase.wait_for(|phase| *phase == Phase::Over);
+    let Some(stop_timeout) = stop_timeout else {
+        // Each child of a supervisor is terminated in the end, so this takes the sum of what they may take.
+        let _over = over.await;
+        return;
+    };
+    if timeout(stop_timeout.saturating_add(LAST_GRACE), over).await.is_err() {
         tracing::warn!(entry = %id, "service did not stop");
         advance(&phases, Phase::Over);
     }
 }
 
-/// Spawns the keeper of a service.
-fn keep(node: &Arc<Node>, registry: &Registry, service: &ProcessService) -> Result<Kept> {
+fn keep_service(node: &Arc<Node>, registry: &Registry, service: &ProcessService) -> Result<Kept> {
     let id = &service.id;
     let host = node.hosts.find(service.host.as_str()).with_context(|| format!("{id}: no host {}", service.host))?;
     let entry = registry.find(service.process.as_str()).with_context(|| format!("{id}: no {}", service.process))?;
-    let input = term::of_value(&service.input).with_context(|| format!("{id}: its input is nested too deeply"))?;
-    let args = if service.input == manifest::Value::Null { Vec::new() } else { vec![input] };
+    let args = term::input(&service.input).with_context(|| format!("{id}: its input is nested too deeply"))?;
+    let (lifecycle, stop_timeout) = (&service.lifecycle, Some(service.lifecycle.stop_timeout));
+    keep(node, &Keep { id, lifecycle, stop_timeout, host, name: None, what: "service" }, move |phases| {
+        let program = Seed { entry, args: args.clone(), context: None, extension: None };
+        Box::new(ServiceSeed { program, phases })
+    })
+}
+
+fn keep_supervisor(node: &Arc<Node>, supervisor: &ProcessSupervisor, tree: Tree) -> Result<Kept> {
+    let (id, lifecycle, stop_timeout) = (&supervisor.id, &supervisor.lifecycle, supervisor.stop_timeout);
+    let name = Some(id.as_str().into());
+    let tree = Arc::new(tree);
+    keep(node, &Keep { id, lifecycle, stop_timeout, host: HostId::SYSTEM, name, what: "supervisor" }, move |phases| {
+        Box::new(SupervisorSeed { tree: tree.clone(), parent: None, phases: Some(phases) })
+    })
+}
+
+/// Spawns the keeper of a service.
+fn keep(
+    node: &Arc<Node>,
+    keep: &Keep<'_>,
+    mut seed: impl FnMut(Phases) -> Box<dyn Any + Send> + Send + 'static,
+) -> Result<Kept> {
+    let Keep { id, lifecycle, what, .. } = *keep;
     let phases: Phases = Arc::new(watch::Sender::new(Phase::Starting));
     let seed = {
         let phases = phases.clone();
-        move || -> Box<dyn Any + Send> {
-            let program = Seed { entry, args: args.clone(), context: None, extension: None };
-            Box::new(ServiceSeed { program, phases: phases.clone() })
-        }
+        move || seed(phases.clone())
     };
     let notice = {
         let (node, id, phases) = (node.clone(), id.clone(), phases.clone());
         move |notice: Notice<'_>| {
-            tell(&node, &id, &notice);
+            tell(&node, &id, what, &notice);
             match notice {
                 Notice::Started(_) => {}
                 // It may have failed before it ran at all.
@@ -137,33 +184,35 @@ fn keep(node: &Arc<Node>, registry: &Registry, service: &ProcessService) -> Resu
         }
     };
     let keeper = Service {
-        host,
+        host: keep.host,
+        name: keep.name.clone(),
         seed: Box::new(seed),
-        restart: restart(&service.lifecycle.restart),
-        stop_timeout: service.lifecycle.stop_timeout,
+        restart: restart(&lifecycle.restart),
+        stop_timeout: keep.stop_timeout,
         random: Box::new(random),
         notice: Box::new(notice),
     };
     let keeper = node
         .spawn_from_outside(node.next_shard(), HostId::SYSTEM, Box::new(KeeperSeed(keeper)))
         .with_context(|| format!("{id} cannot be started"))?;
-    Ok(Kept { id: id.clone(), keeper, phases, lifecycle: service.lifecycle.clone(), since: Instant::now() })
+    let (lifecycle, stop_timeout) = (lifecycle.clone(), keep.stop_timeout);
+    Ok(Kept { id: id.clone(), keeper, phases, lifecycle, stop_timeout, since: Instant::now() })
 }
 
 /// Logs what became of a service.
-fn tell(node: &Node, id: &EntryId, notice: &Notice<'_>) {
+fn tell(node: &Node, id: &EntryId, what: &str, notice: &Notice<'_>) {
     let reason = |exit: &Exit| exit.error.as_ref().map_or_else(String::new, ToString::to_string);
     match notice {
-        Notice::Started(pid) => tracing::info!(entry = %id, pid = %pid.text(&node.hosts), "service started"),
+        Notice::Started(pid) => tracing::info!(entry = %id, pid = %pid.text(&node.hosts), "{what} started"),
         Notice::Failed(exit, pause) => {
             let delay_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             let again = units::duration::format(Duration::from_millis(delay_ms));
-            tracing::warn!(entry = %id, error = reason(exit), delay_ms, "service failed, starts again in {again}");
+            tracing::warn!(entry = %id, error = reason(exit), delay_ms, "{what} failed, starts again in {again}");
         }
         Notice::GaveUp(exit) => {
-            tracing::error!(entry = %id, error = reason(exit), "service failed too often and is given up");
+            tracing::error!(entry = %id, error = reason(exit), "{what} failed too often and is given up");
         }
-        Notice::Ended => tracing::info!(entry = %id, "service ended"),
+        Notice::Ended => tracing::info!(entry = %id, "{what} ended"),
     }
 }
 

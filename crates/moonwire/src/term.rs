@@ -11,6 +11,11 @@ pub(crate) fn of_value(value: &Value) -> Option<Term> {
     Some(writer.finish())
 }
 
+/// The arguments that an `input` stands for: one, or none if it is not written.
+pub(crate) fn input(value: &Value) -> Option<Vec<Term>> {
+    if *value == Value::Null { Some(Vec::new()) } else { of_value(value).map(|term| vec![term]) }
+}
+
 fn write(writer: &mut Writer, value: &Value) -> Option<()> {
     match value {
         Value::Null => writer.nil(),

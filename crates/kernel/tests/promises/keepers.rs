@@ -38,9 +38,10 @@ fn keep_on(restart: Restart, host: Host) -> Kept {
     let (said, newest) = (notices.clone(), pid.clone());
     let service = Service {
         host: world.host("app:services"),
+        name: None,
         seed: Box::new(|| Box::new(())),
         restart,
-        stop_timeout: 5 * SECOND,
+        stop_timeout: Some(5 * SECOND),
         random: Box::new(|| 0.5),
         notice: Box::new(move |notice| {
             said.lock().unwrap().push(match notice {

@@ -15,6 +15,7 @@ mod relations;
 mod rooms;
 mod simulation;
 mod subscriptions;
+mod supervisors;
 mod threads;
 mod timers;
 mod world;

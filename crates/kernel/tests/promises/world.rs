@@ -57,6 +57,10 @@ pub(crate) struct Puppet {
 }
 
 impl Puppet {
+    pub(crate) fn new(me: Pid, stage: Shared) -> Puppet {
+        Puppet { me, stage, held: Vec::new() }
+    }
+
     fn note(&self, got: Got) {
         self.stage.lock().unwrap().got.entry(self.me).or_default().push(got);
     }
@@ -154,7 +158,7 @@ impl Factory for Puppets {
     fn create(&mut self, seed: Box<dyn Any + Send>, pid: Pid) -> Result<Box<dyn Process>, Error> {
         match seed.downcast::<Make>() {
             Ok(make) => make(pid),
-            Err(_) => Ok(Box::new(Puppet { me: pid, stage: self.0.clone(), held: Vec::new() })),
+            Err(_) => Ok(Box::new(Puppet::new(pid, self.0.clone()))),
         }
     }
 }

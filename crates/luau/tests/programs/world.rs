@@ -1,6 +1,8 @@
 //! A node of one shard that runs Luau sources, for the tests beside this file.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+use kernel::supervisor::machine::Report;
+use kernel::supervisor::{Plan, Settings, Strategy, Supervisor};
 use kernel::{Cx, Event, Exit, Host, HostId, Hosts, Mail, Next, Node, Process, Shard, Spawn, SpawnBody, Term, Time};
 use luau::{Changes, Live, Registry, Role, Runtime, Seed, Source};
 use std::cell::RefCell;
@@ -71,6 +73,21 @@ impl World {
         let seed = Box::new(Seed { entry, args, context: None, extension: None });
         let spawn = Spawn { host, body: SpawnBody::Seed(seed), monitored: true, linked: false };
         self.shard.enter(self.watcher, |cx| (Next::Wait, cx.spawn(spawn).unwrap())).unwrap()
+    }
+
+    /// Starts a supervisor without children under a name.
+    pub fn supervise(&mut self, name: &str) -> kernel::Pid {
+        let settings = Settings {
+            strategy: Strategy::OneForOne,
+            intensity: 3,
+            period: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(10),
+        };
+        let (adopt, notice) = (luau::supervised::adopt(self.live.clone()), Box::new(|_: &Report, _| {}));
+        let plan = Plan { settings, children: Vec::new(), adopt, notice, parent: None };
+        let body = SpawnBody::Here(Box::new(Supervisor::new(plan)));
+        let spawn = Spawn { host: HostId::SYSTEM, body, monitored: false, linked: false };
+        self.shard.enter(self.watcher, |cx| (Next::Wait, cx.spawn_as(spawn, Some(name), None).unwrap())).unwrap()
     }
 
     /// Sends an empty message to a process.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, Place};
 use crate::fields::Fields;
-use crate::id::EntryId;
 use crate::kinds::{Kind, lifecycle};
-use crate::model::{Child, ChildRestart, Placement, ProcessHost, ProcessService, ProcessSupervisor, Strategy, Value};
+use crate::model::{
+    Child, ChildRestart, Placement, ProcessHost, ProcessService, ProcessSupervisor, Strategy, Supervised, Value,
+};
 use crate::yaml::{Content, Node, Plain, quoted};
 
 /// The slices that a host may give: a shorter one is spent on switching, a longer one is felt by all others.
@@ -58,6 +59,7 @@ pub(crate) fn supervisor(mut fields: Fields<'_>) -> Option<ProcessSupervisor> {
     let intensity = fields.count("intensity", 0).unwrap_or(3);
     let period = fields.duration("period", Duration::from_secs(5));
     let children = children(&mut fields);
+    let bounded = fields.get("lifecycle").and_then(|node| node.get("stop_timeout")).is_some_and(|node| !node.is_null());
     let lifecycle = lifecycle::lifecycle(&mut fields);
     let entry = fields.entry;
     fields.finish();
@@ -67,17 +69,19 @@ pub(crate) fn supervisor(mut fields: Fields<'_>) -> Option<ProcessSupervisor> {
         intensity,
         period,
         children,
+        stop_timeout: bounded.then_some(lifecycle.stop_timeout),
         lifecycle,
+        parent: None,
         place: entry.node.place.clone(),
     })
 }
 
 fn children(fields: &mut Fields<'_>) -> Vec<Child> {
-    const EXPECTED: &str = "a list of children, each with process and host";
+    const EXPECTED: &str = "a list of children, each with process and host, or with supervisor";
     fields.required("children", EXPECTED);
     let mut children: Vec<Child> = Vec::new();
     for node in fields.list("children", EXPECTED) {
-        let Some(child) = child(fields.inner("children", Some(node), false)) else { continue };
+        let Some(child) = child(fields.inner("children", Some(node), false), &node.place) else { continue };
         if children.iter().any(|other| other.name == child.name) {
             let found = format!("children: the name {} stands twice", quoted(&child.name));
             fields.report(Diagnostic::error(&node.place, found).expected("a name for each"));
@@ -87,21 +91,28 @@ fn children(fields: &mut Fields<'_>) -> Vec<Child> {
     children
 }
 
-fn child(mut fields: Fields<'_>) -> Option<Child> {
+/// A process, or a supervisor with its children. Five seconds to stop are Erlang's usual measure too.
+fn child(mut fields: Fields<'_>, place: &Place) -> Option<Child> {
     let restarts = [
         ("permanent", ChildRestart::Permanent),
         ("transient", ChildRestart::Transient),
         ("temporary", ChildRestart::Temporary),
     ];
-    let process = fields.reference("process", &[Kind::ProcessLua]);
-    let host = fields.reference("host", &[Kind::ProcessHost]);
+    let what = if fields.get("supervisor").is_some() {
+        fields.reference("supervisor", &[Kind::ProcessSupervisor]).map(Supervised::Supervisor)
+    } else {
+        let process = fields.reference("process", &[Kind::ProcessLua]);
+        let host = fields.reference("host", &[Kind::ProcessHost]);
+        let input = fields.get("input").map_or(Value::Null, value);
+        let stop_timeout = fields.duration("stop_timeout", Duration::from_secs(5));
+        process.zip(host).map(|(process, host)| Supervised::Process { process, host, input, stop_timeout })
+    };
     let name = fields.text("name", "a name").map(str::to_owned);
-    let input = fields.get("input").map_or(Value::Null, value);
     let restart = fields.choice("restart", &restarts, ChildRestart::Permanent);
     fields.finish();
-    let process = process?;
-    let name = name.unwrap_or_else(|| EntryId::name(&process).to_owned());
-    Some(Child { name, process, host: host?, input, restart })
+    let what = what?;
+    let name = name.unwrap_or_else(|| what.entry().name().to_owned());
+    Some(Child { name, what, restart, place: place.clone() })
 }
 
 /// Any YAML value. Its depth is bounded by the reader of YAML.

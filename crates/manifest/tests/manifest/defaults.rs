@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manifest::{BindHost, ChildRestart, Lifecycle, Method, Placement, Restart, Segment, Strategy, Value};
+use manifest::{BindHost, ChildRestart, Lifecycle, Method, Placement, Restart, Segment, Strategy, Supervised, Value};
 
 use crate::folder::Folder;
 
@@ -147,7 +147,30 @@ fn a_supervisor_is_read_with_its_children() {
     let [first, second] = supervisor.children.as_slice() else { panic!("two children") };
     assert_eq!((first.name.as_str(), first.restart), ("room", ChildRestart::Permanent));
     assert_eq!((second.name.as_str(), second.restart), ("second", ChildRestart::Transient));
-    assert_eq!(second.input, Value::Number(1.0));
+    let Supervised::Process { input, stop_timeout, .. } = &second.what else { panic!("a process") };
+    assert_eq!((input, *stop_timeout), (&Value::Number(1.0), 5 * SECOND));
+    assert_eq!((supervisor.stop_timeout, &supervisor.parent), (None, &None));
+}
+
+#[test]
+fn a_supervisor_may_be_the_child_of_another_one() {
+    let folder = Folder::with_entries(
+        "
+  - name: inner
+    kind: process.supervisor
+    children: []
+  - name: outer
+    kind: process.supervisor
+    children:
+      - { supervisor: inner, restart: transient }
+    lifecycle: { stop_timeout: 3s }
+",
+    );
+    let manifest = folder.load();
+    let of = |name: &str| manifest.supervisors.iter().find(|one| one.id.name() == name).expect("it is there");
+    assert_eq!(of("inner").parent, Some(of("outer").id.clone()));
+    assert_eq!((of("outer").stop_timeout, of("outer").children[0].name.as_str()), (Some(3 * SECOND), "inner"));
+    assert_eq!(of("outer").children[0].what.entry(), &of("inner").id);
 }
 
 #[test]

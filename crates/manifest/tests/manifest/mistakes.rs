@@ -322,7 +322,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "- { name: x, kind: process.supervisor }",
-        "x.yaml:3:3: app:x: missing field \"children\", expected a list of children, each with process and host",
+        "x.yaml:3:3: app:x: missing field \"children\", expected a list of children, each with process and host, or with supervisor",
     ),
     (
         "- { name: x, kind: process.supervisor, strategy: one_for_on, children: [] }",
@@ -335,6 +335,22 @@ const ENTRIES: &[(&str, &str)] = &[
     (
         "- { name: x, kind: process.supervisor, children: [{ process: room, host: processes }, { process: room, host: processes }] }",
         "x.yaml:3:87: app:x: children: the name \"room\" stands twice, expected a name for each",
+    ),
+    (
+        "- { name: x, kind: process.supervisor, children: [{ supervisor: x }] }",
+        "x.yaml:3:51: app:x: a cycle of supervisors: app:x -> app:x",
+    ),
+    (
+        "- { name: y, kind: process.supervisor, children: [] }\n- { name: x, kind: process.supervisor, children: [{ supervisor: y }, { supervisor: y, name: z }] }",
+        "x.yaml:4:70: app:x: children: app:y is a child of app:x already",
+    ),
+    (
+        "- { name: y, kind: process.supervisor, children: [] }\n- { name: x, kind: process.supervisor, children: [{ supervisor: y }], lifecycle: { depends_on: [y] } }",
+        "x.yaml:4:3: app:x: depends on app:y, which is a child of app:x, expected app:x",
+    ),
+    (
+        "- { name: y, kind: process.supervisor, children: [] }\n- { name: x, kind: process.supervisor, children: [{ supervisor: y, host: processes }] }",
+        "x.yaml:4:68: app:x: unknown field \"children.host\", expected one of supervisor, name, restart",
     ),
 ];
 
