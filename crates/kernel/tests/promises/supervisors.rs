@@ -165,7 +165,7 @@ fn children_start_in_order_and_the_next_one_when_the_one_before_waits() {
     assert_ne!(a.shard(), b.shard());
     tree.stop();
     let asked = Got::Cancel(tree.supervisor, Some("its supervisor stops it".into()));
-    assert_eq!(tree.world.got(b), [asked.clone()]);
+    assert_eq!(tree.world.got(b), std::slice::from_ref(&asked));
     assert_eq!(tree.world.got(a), [], "the last one first");
     tree.world.returns(b);
     tree.world.settle();
