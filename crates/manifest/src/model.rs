@@ -318,7 +318,7 @@ pub struct Child {
 }
 
 /// What a [`ProcessSupervisor`] supervises.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Supervised {
     /// A process.
     Process {
