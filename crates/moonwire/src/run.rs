@@ -81,7 +81,7 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
         let hangups = Hangups::new().context("cannot wait for signals")?;
         let mut shards = Shards::start(&node, &live)?;
         let services = async {
-            let services = Services::start(node.clone(), &registry, &manifest).await?;
+            let services = Services::start(node.clone(), &live, &manifest).await?;
             shards.open(doors).await?;
             Ok(services)
         };

@@ -51,9 +51,9 @@ struct Keep<'a> {
 impl Services {
     /// Starts all services that start with the folder. It returns when each has come to wait for something, or has
     /// failed, or has used up its start_timeout: what comes after them finds them there.
-    pub(crate) async fn start(node: Arc<Node>, registry: &Arc<Registry>, manifest: &Manifest) -> Result<Services> {
+    pub(crate) async fn start(node: Arc<Node>, code: &Live, manifest: &Manifest) -> Result<Services> {
         let mut services = Services { node, kept: Vec::new() };
-        let code = Live::from(registry.clone());
+        let registry = &*code.current();
         // The model has them in an order in which what is depended on comes first.
         for id in &manifest.start_order {
             let service = manifest.process_services.iter().find(|service| service.id == *id);
@@ -68,7 +68,7 @@ impl Services {
             if let Some(service) = service {
                 services.kept.push(keep_service(&services.node, registry, service)?);
             } else if let Some(supervisor) = supervisor {
-                let tree = Tree::of(supervisor, manifest, &services.node, &code)?;
+                let tree = Tree::of(supervisor, manifest, &services.node, code)?;
                 services.kept.push(keep_supervisor(&services.node, supervisor, tree)?);
             }
         }

@@ -117,7 +117,7 @@ async fn on_stage(suite: &Suite, file: &TestFile, part: Part, limits: Limits) ->
         });
     }
     let play = async {
-        let kept = Services::start(node.clone(), &suite.registry, &suite.manifest).await;
+        let kept = Services::start(node.clone(), &luau::Live::from(suite.registry.clone()), &suite.manifest).await;
         let _kept = kept.map_err(|error| Failure::of(format!("{error:#}")))?;
         let (end, ended) = oneshot::channel();
         let number = match part {
