@@ -6,7 +6,7 @@
 use super::watchdog::computed;
 use mlua_sys as ffi;
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Work of one step: about 40 KiB of heap, some 20 to 40 µs.
 const STEP_KIB: i32 = 4;
@@ -14,8 +14,12 @@ const STEP_MULTIPLIER: i32 = 1000;
 const STEP_BYTES: usize = 40 << 10;
 /// Heap bytes below which no cycle begins.
 const FLOOR: usize = 4 << 20;
-/// Steps that follow one slice at most.
-const STEPS: usize = 25;
+/// What may follow one slice: no step begins after this. A large table is one step, however large, so a turn can take
+/// this and one such step: never two of them.
+const TURN: Duration = Duration::from_micros(300);
+/// The same for a heap that has grown far beyond the size at which its cycle began: programs make garbage faster than
+/// short turns collect it.
+const LONG_TURN: Duration = Duration::from_millis(1);
 
 /// What the collectors of a thread's VMs have done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -89,12 +93,14 @@ impl Collector {
         if self.owed.get() < STEP_BYTES {
             return;
         }
-        let began = computed();
-        let mut steps = 0;
-        while self.owed.get() >= STEP_BYTES && steps < STEPS && self.running.get() {
-            self.owed.set(self.owed.get() - STEP_BYTES);
-            steps += 1;
+        let turn = if used > self.threshold.get().saturating_mul(2) { LONG_TURN } else { TURN };
+        let (began, start) = (computed(), Instant::now());
+        loop {
+            self.owed.set(self.owed.get().saturating_sub(STEP_BYTES));
             self.step();
+            if self.owed.get() < STEP_BYTES || !self.running.get() || start.elapsed() >= turn {
+                break;
+            }
         }
         let took = Duration::from_nanos(computed() - began);
         let mut all = COLLECTED.get();
