@@ -99,7 +99,7 @@ impl Host {
 #[derive(Debug)]
 pub struct Hosts {
     list: Vec<Host>,
-    by_name: FxHashMap<Box<str>, HostId>,
+    by_name: FxHashMap<Box<[u8]>, HostId>,
 }
 
 impl Hosts {
@@ -110,13 +110,17 @@ impl Hosts {
         let mut by_name = FxHashMap::default();
         for (index, host) in list.iter().enumerate() {
             let id = HostId(u16::try_from(index).unwrap_or(u16::MAX));
-            by_name.entry(host.name.clone()).or_insert(id);
+            by_name.entry(host.name.as_bytes().into()).or_insert(id);
         }
         Hosts { list, by_name }
     }
 
     /// The host with that name.
     pub fn find(&self, name: &str) -> Option<HostId> {
+        self.find_bytes(name.as_bytes())
+    }
+
+    pub(crate) fn find_bytes(&self, name: &[u8]) -> Option<HostId> {
         self.by_name.get(name).copied()
     }
 

@@ -1,6 +1,7 @@
 //! Process identifiers: node-wide unique, never used twice, an index and not a hash.
 
 use crate::host::{HostId, Hosts};
+use smallvec::SmallVec;
 use std::fmt;
 use std::num::NonZeroU64;
 
@@ -51,36 +52,55 @@ impl Pid {
         PidText { pid: self, hosts }
     }
 
+    /// The same as bytes: the hot path of programs that are told who sent something.
+    pub fn bytes(self, hosts: &Hosts) -> SmallVec<[u8; 64]> {
+        let mut text = SmallVec::new();
+        text.push(b'{');
+        text.extend_from_slice(hosts.get(self.host).map_or("?", |host| &host.name).as_bytes());
+        for (before, number) in
+            [(b'|', self.boot), (b'.', self.shard() as u32), (b'.', self.slot()), (b'.', self.generation())]
+        {
+            text.push(before);
+            let digits = (32 - (number | 1).leading_zeros()).div_ceil(4);
+            text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 15) as usize]));
+        }
+        text.push(b'}');
+        text
+    }
+
     /// Reads what [`Pid::text`] wrote. `None` for anything else, so a text and its PID are one to one.
     pub fn parse(text: &[u8], hosts: &Hosts) -> Option<Pid> {
         let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        let bar = inner.iter().rposition(|&b| b == b'|')?;
-        let host = hosts.find(std::str::from_utf8(&inner[..bar]).ok()?)?;
-        let mut parts = inner[bar + 1..].split(|&b| b == b'.');
-        let boot = hex(parts.next()?, 8)?;
-        let shard = hex(parts.next()?, 2)?;
-        let slot = hex(parts.next()?, 6)?;
-        let generation = hex(parts.next()?, 8)?;
-        if parts.next().is_some() || generation == 0 {
-            return None;
-        }
-        Some(Pid::new(boot, host, shard as usize, slot, generation))
+        // From behind: a host's name may hold anything.
+        let (inner, generation) = hex_behind(inner, b'.', 8)?;
+        let (inner, slot) = hex_behind(inner, b'.', 6)?;
+        let (inner, shard) = hex_behind(inner, b'.', 2)?;
+        let (name, boot) = hex_behind(inner, b'|', 8)?;
+        let host = hosts.find_bytes(name)?;
+        (generation != 0).then(|| Pid::new(boot, host, shard as usize, slot, generation))
     }
 }
 
-/// Lower-case hexadecimal without leading zeros, at most `digits` long.
-fn hex(text: &[u8], digits: usize) -> Option<u32> {
-    if text.is_empty() || text.len() > digits || (text[0] == b'0' && text.len() > 1) {
-        return None;
-    }
-    text.iter().try_fold(0u32, |n, &b| {
-        let digit = match b {
-            b'0'..=b'9' => b - b'0',
-            b'a'..=b'f' => b - b'a' + 10,
+/// Lower-case hexadecimal without leading zeros, of at most `digits`, at the end of a text and behind a separator; and
+/// what stands before that.
+fn hex_behind(text: &[u8], separator: u8, digits: usize) -> Option<(&[u8], u32)> {
+    let (mut number, mut place) = (0u32, text.len());
+    loop {
+        place = place.checked_sub(1)?;
+        let digit = match text[place] {
+            b @ b'0'..=b'9' => b - b'0',
+            b @ b'a'..=b'f' => b - b'a' + 10,
+            b if b == separator => break,
             _ => return None,
         };
-        Some(n << 4 | u32::from(digit))
-    })
+        let behind = text.len() - 1 - place;
+        if behind >= digits {
+            return None;
+        }
+        number |= u32::from(digit) << (4 * behind);
+    }
+    let first = *text.get(place + 1)?;
+    (first != b'0' || text.len() == place + 2).then_some((&text[..place], number))
 }
 
 impl fmt::Debug for Pid {
@@ -105,9 +125,7 @@ pub struct PidText<'a> {
 
 impl fmt::Display for PidText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pid = self.pid;
-        let host = self.hosts.get(pid.host).map_or("?", |host| &host.name);
-        write!(f, "{{{host}|{:x}.{:x}.{:x}.{:x}}}", pid.boot, pid.shard(), pid.slot(), pid.generation())
+        f.write_str(&String::from_utf8_lossy(&self.pid.bytes(self.hosts)))
     }
 }
 
@@ -146,6 +164,12 @@ mod tests {
             "{app:processes|1.0.1000000.1}",
             "{app:processes|A.0.0.1}",
             "{app:processes|1.0.0.-1}",
+            "{app:processes|1.0..1}",
+            "{app:processes|1.0.0.1.}",
+            "{app:processes|123456789.0.0.1}",
+            "{app:processes|1.0.0.00}",
+            "{app:processes|1.0.00.1}",
+            "{1.0.0.1}",
         ] {
             assert_eq!(Pid::parse(text.as_bytes(), &hosts), None, "{text}");
         }

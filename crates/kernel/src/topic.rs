@@ -1,5 +1,6 @@
 //! A message's label.
 
+use crate::limits::LABEL_BYTES;
 use smol_str::SmolStr;
 use std::fmt;
 use std::ops::Deref;
@@ -12,6 +13,11 @@ impl Topic {
     /// A topic from a constant.
     pub const fn fixed(text: &'static str) -> Topic {
         Topic(SmolStr::new_static(text))
+    }
+
+    /// Whether programs may send on a topic: 1 to [`LABEL_BYTES`] bytes, and none that belongs to the system.
+    pub fn is_for_programs(text: &str) -> bool {
+        (1..=LABEL_BYTES).contains(&text.len()) && !text.starts_with('@')
     }
 
     /// Topics that start with `@` belong to the system; programs may not send on them.

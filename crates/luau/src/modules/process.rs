@@ -163,6 +163,11 @@ fn answer(call: &mut Call<'_>, result: Result<(), Error>) -> usize {
 }
 
 pub(super) fn topic(call: &Call<'_>, argument: usize, what: &str) -> Result<Topic, Raise> {
+    if argument <= call.count()
+        && let Some(topic) = call.pod.topic(call.state, argument as i32)
+    {
+        return Ok(topic);
+    }
     let Some(text) = call.text(argument) else {
         return Err(Raise(format!("{what}: topic: expected a text, got {}", call.type_name(argument))));
     };

@@ -12,7 +12,7 @@ use crate::modules;
 use crate::registry::Entry;
 use crate::runtime::NativeModule;
 use crate::state::State;
-use kernel::Pid;
+use kernel::{Pid, Topic};
 use mlua_sys as ffi;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
@@ -31,6 +31,8 @@ const STUCK: u64 = 10_000_000;
 /// when there are more large processes than categories).
 const SHARED_CATEGORY: i32 = 1;
 const CATEGORIES: i32 = 256;
+/// Topics that the pod remembers.
+const TOPICS: usize = 64;
 /// PIDs whose text the pod remembers as a Luau string.
 const PID_CACHE: usize = 4096;
 
@@ -85,6 +87,8 @@ pub(crate) struct Pod {
     /// The native modules by name, as registry references.
     pub(crate) modules: FxHashMap<&'static str, c_int>,
     pids: RefCell<Vec<Option<Pid>>>,
+    /// Topics that programs have sent on lately, each at a place that its string's address chooses.
+    topics: RefCell<Vec<Option<KnownTopic>>>,
     pub(crate) collector: Collector,
     /// The process that runs and its kernel. Null between slices.
     pub(crate) running: Cell<*const Running>,
@@ -110,6 +114,13 @@ pub(crate) struct Pod {
     categories: RefCell<Vec<u32>>,
     /// Names of native functions, which Luau does not copy.
     _names: Vec<CString>,
+}
+
+/// A string that was sent on as a topic.
+struct KnownTopic {
+    place: *const u8,
+    topic: Topic,
+    reference: c_int,
 }
 
 /// A string that was sent and its shared bytes.
@@ -144,6 +155,7 @@ impl Pod {
             caller: std::ptr::null(),
             modules: FxHashMap::default(),
             pids: RefCell::new(vec![None; PID_CACHE]),
+            topics: RefCell::new((0..TOPICS).map(|_| None).collect()),
             collector,
             running: Cell::new(std::ptr::null()),
             broken: RefCell::default(),
@@ -296,12 +308,31 @@ impl Pod {
         if pids[place] == Some(pid) {
             state.raw_get_index(-1, place as i32 + 1);
         } else {
-            state.push_string(pid.text(hosts).to_string().as_bytes());
+            state.push_string(&pid.bytes(hosts));
             state.copy(-1);
             state.raw_set_index(-3, place as i32 + 1);
             pids[place] = Some(pid);
         }
         state.remove(-2);
+    }
+
+    /// The topic that a string is: one that was sent on lately is not read again. `None` if it is none.
+    pub(crate) fn topic(&self, state: State, index: i32) -> Option<Topic> {
+        let text = state.string(index);
+        let place = text.as_ptr();
+        // Strings lie at multiples of 16 in their pages, and those that a chunk brings beside each other.
+        let slot = (place as usize >> 4) % TOPICS;
+        let mut topics = self.topics.borrow_mut();
+        if let Some(known) = topics[slot].as_ref().filter(|known| known.place == place) {
+            return Some(known.topic.clone());
+        }
+        let topic = Topic::from(std::str::from_utf8(text).ok().filter(|text| Topic::is_for_programs(text))?);
+        // Kept alive, so that no other string can come to lie at its place.
+        let reference = state.keep(index);
+        if let Some(old) = topics[slot].replace(KnownTopic { place, topic: topic.clone(), reference }) {
+            state.release(old.reference);
+        }
+        Some(topic)
     }
 
     /// Whether the table at `index` is an object even when it is empty.
