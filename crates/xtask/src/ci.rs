@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::shell::Shell;
 use crate::tree::Tree;
-use crate::{e2e, install, tidy};
+use crate::{e2e, install, instructions, tidy};
 
 /// One thing that must hold, or must be there for the next ones.
 struct Step {
@@ -16,10 +16,10 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "tools",
-        what: "rustfmt, clippy, a C++ compiler and Python are there, or are installed",
+        what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
         run: install::tools,
     },
     Step { name: "fmt", what: "the Rust code is formatted", run: |shell| shell.cargo(&["fmt", "--all", "--check"]) },
@@ -47,6 +47,11 @@ const STEPS: [Step; 12] = [
         name: "luau",
         what: "moonwire test passes in each folder of tests/apps and in the examples",
         run: e2e::luau,
+    },
+    Step {
+        name: "instructions",
+        what: "a message and a spawn take no more instructions than before",
+        run: |shell| instructions::run(shell, false),
     },
     Step { name: "python", what: "target/venv holds what tests/e2e/requirements.txt asks for", run: install::python },
     Step { name: "browser", what: "Chromium is there, or is installed with apt-get", run: install::browser },

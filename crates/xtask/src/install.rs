@@ -14,7 +14,7 @@ const REQUIREMENTS: &str = "tests/e2e/requirements.txt";
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 /// Programs that must be there, and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 2] = [("c++", "g++"), ("python3", "python3-venv")];
+const TOOLS: [(&str, &str); 3] = [("c++", "g++"), ("python3", "python3-venv"), ("valgrind", "valgrind")];
 
 /// Makes sure that rustfmt, clippy and [`TOOLS`] are there.
 pub(crate) fn tools(shell: &Shell) -> Result<()> {
@@ -26,7 +26,7 @@ pub(crate) fn tools(shell: &Shell) -> Result<()> {
     let missing = TOOLS.iter().filter(|(program, _)| !shell.has(program, &[]));
     let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
     if packages.is_empty() {
-        println!("rustfmt, clippy, c++ and python3 are installed");
+        println!("rustfmt, clippy, c++, python3 and valgrind are installed");
         return Ok(());
     }
     apt_get(shell, &packages)

@@ -8,6 +8,7 @@ mod tidy;
 
 mod e2e;
 mod install;
+mod instructions;
 mod sanitize;
 
 mod shell;
@@ -76,6 +77,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
+    /// Count the instructions of a message and of a spawn, and compare them with what is expected.
+    Instructions {
+        /// Write down what is counted as what is expected from now on
+        #[arg(long)]
+        update: bool,
+    },
     /// Build for speed and measure: `process` is what processes cost, all else is beside the rivals.
     ///
     /// `cargo xtask bench process [PART ...] [--rounds N]` prints rows of docs/performance.md; `cargo xtask bench
@@ -103,6 +110,7 @@ fn main() -> ExitCode {
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
         Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
         Chore::Sanitize { pytest } => sanitize::run(&Shell::new(root()), &pytest),
+        Chore::Instructions { update } => instructions::run(&Shell::new(root()), update).map(|()| true),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
     };
     match done {
