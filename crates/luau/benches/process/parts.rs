@@ -155,15 +155,32 @@ fn collector(count: usize) {
     say(&format!("{count} messaged at random: send and receive"), each(time, messages), "µs", "");
 }
 
-/// A process of 300 lines with three libraries.
+/// A process of 300 lines with three libraries, and what it would take if less of it were shared, or more.
 fn realistic(count: usize) {
     let mut world = World::new();
     let spawner = world.spawner();
-    world.spawn_many(spawner, "app:room", 1_000);
-    let (memory, began) = (resident(), computed());
-    world.spawn_many(spawner, "app:room", count);
-    say("a process of 300 lines with three libraries: spawn", each(computed() - began, count), "µs", "");
-    say("a process of 300 lines with three libraries: memory", (resident() - memory) / KB / count as f64, "KB", "");
+    let cost = |world: &mut World, entry: &str| {
+        world.spawn_many(spawner, entry, 1_000);
+        let (memory, began) = (resident(), computed());
+        world.spawn_many(spawner, entry, count);
+        (each(computed() - began, count), (resident() - memory) / KB / count as f64)
+    };
+    let (time, memory) = cost(&mut world, "app:room");
+    say("a process of 300 lines with three libraries: spawn", time, "µs", "");
+    say("a process of 300 lines with three libraries: memory", memory, "KB", "");
+    let (plain, bare) = cost(&mut world, "app:waiter");
+    let (more, held) = cost(&mut world, "app:reader");
+    say("instances of the three libraries, in each process: spawn", more - plain, "µs", "");
+    say("instances of the three libraries, in each process: memory", held - bare, "KB", "");
+    let copies = 400;
+    let mut world = World::with_copies(copies);
+    let spawner = world.spawner();
+    let memory = resident();
+    for copy in 1..=copies {
+        world.spawn_many(spawner, &format!("app:room.{copy}"), 1);
+    }
+    let own = (resident() - memory) / KB / copies as f64;
+    say("the same process with code of its own: memory", own, "KB", "");
 }
 
 fn count_spawn(count: usize) {

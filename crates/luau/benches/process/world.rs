@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A program: its id, its text, and the aliases of the libraries that it imports.
-pub(crate) type Program = (&'static str, &'static str, &'static [&'static str]);
+type Program = (&'static str, &'static str, &'static [&'static str]);
 
-const PROGRAMS: [Program; 8] = [
-    ("app:spawner", include_str!("programs/spawner.luau"), &[]),
-    ("app:waiter", include_str!("programs/waiter.luau"), &[]),
-    ("app:hub", include_str!("programs/hub.luau"), &[]),
-    ("app:pair", include_str!("programs/pair.luau"), &[]),
-    ("app:room", include_str!("programs/room.luau"), &["shapes", "quota", "history"]),
-    ("app:shapes", include_str!("programs/shapes.luau"), &[]),
-    ("app:quota", include_str!("programs/quota.luau"), &[]),
-    ("app:history", include_str!("programs/history.luau"), &[]),
+const LIBRARIES: &[&str] = &["shapes", "quota", "history"];
+const PROGRAMS: [Program; 9] = [
+    ("spawner", include_str!("programs/spawner.luau"), &[]),
+    ("waiter", include_str!("programs/waiter.luau"), &[]),
+    ("reader", include_str!("programs/reader.luau"), LIBRARIES),
+    ("hub", include_str!("programs/hub.luau"), &[]),
+    ("pair", include_str!("programs/pair.luau"), &[]),
+    ("room", include_str!("programs/room.luau"), LIBRARIES),
+    ("shapes", include_str!("programs/shapes.luau"), &[]),
+    ("quota", include_str!("programs/quota.luau"), &[]),
+    ("history", include_str!("programs/history.luau"), &[]),
 ];
 
 /// The driver's own process: it counts what programs report, and takes what a connection would send.
@@ -51,16 +53,25 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> World {
+        World::with_copies(0)
+    }
+
+    /// A world with so many copies of each program beside it, as entries of their own: `app:room.1` and so on.
+    pub(crate) fn with_copies(copies: usize) -> World {
         let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
-        let imports: Vec<Vec<(String, String)>> = PROGRAMS
+        let endings = std::iter::once(String::new()).chain((1..=copies).map(|copy| format!(".{copy}")));
+        let mut named = Vec::new();
+        for ending in endings {
+            for program in PROGRAMS {
+                let import = |alias: &&str| (alias.to_string(), format!("app:{alias}{ending}"));
+                let imports: Vec<(String, String)> = program.2.iter().map(import).collect();
+                named.push((format!("app:{}{ending}", program.0), imports, program));
+            }
+        }
+        let sources: Vec<Source<'_>> = named
             .iter()
-            .map(|(_, _, aliases)| aliases.iter().map(|alias| (alias.to_string(), format!("app:{alias}"))).collect())
-            .collect();
-        let sources: Vec<Source<'_>> = PROGRAMS
-            .iter()
-            .zip(&imports)
-            .map(|(&(id, text, _), imports)| {
-                let library = ["app:shapes", "app:quota", "app:history"].contains(&id);
+            .map(|(id, imports, (name, text, _))| {
+                let library = LIBRARIES.contains(name);
                 let role = if library { Role::Library } else { Role::Process };
                 let method = (!library).then_some("main");
                 Source { id, role, path: id, text, method, modules: &modules, imports }
