@@ -1,12 +1,13 @@
 //! `cargo xtask ci`: the steps, in one list, and what is printed about them.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
 use crate::shell::Shell;
 use crate::tree::Tree;
-use crate::{e2e, install, instructions, tidy};
+use crate::{e2e, install, instructions, sim, tidy};
 
 /// One thing that must hold, or must be there for the next ones.
 struct Step {
@@ -16,7 +17,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
@@ -42,6 +43,16 @@ const STEPS: [Step; 13] = [
         what: "the examples in the crates' documentation",
         run: |shell| shell.cargo(&["test", "--workspace", "--doc"]),
     },
+    Step {
+        name: "sim",
+        what: "the kernel's simulation: 10,000 seeds, and every bug of its list is found (cargo xtask sim)",
+        run: |shell| {
+            ensure!(sim::run(shell, 1, 10_000)?, "a seed failed");
+            ensure!(sim::inject(shell, "all")?, "a bug was not found");
+            Ok(())
+        },
+    },
+    Step { name: "loom", what: "inboxes, slot words and names in every order of what threads do", run: loom },
     Step { name: "build", what: "the server that the end-to-end tests drive", run: e2e::build },
     Step {
         name: "luau",
@@ -101,6 +112,13 @@ pub(crate) fn run(shell: &Shell, only: &[String]) -> Result<bool> {
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     Ok(failure.is_none())
+}
+
+/// The kernel's tests with loom; what they are built of is another kernel, so it has a folder of its own.
+fn loom(shell: &Shell) -> Result<()> {
+    let target = shell.root().join("target/loom");
+    let environment = [("RUSTFLAGS", Path::new("--cfg loom")), ("CARGO_TARGET_DIR", &*target)];
+    shell.run_with("cargo", &["test", "-p", "kernel", "--lib", "loom"], &environment)
 }
 
 /// nextest where it is installed: it runs the tests of all crates side by side.

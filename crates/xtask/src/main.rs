@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `soak`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `sim`, `soak`, `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -12,6 +12,7 @@ mod instructions;
 mod sanitize;
 
 mod shell;
+mod sim;
 
 mod counts;
 mod reference;
@@ -61,6 +62,23 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
+    /// The kernel's simulation: whole nodes in random orders, and what must hold after every step.
+    ///
+    /// For example `cargo xtask sim --seeds 1000000`. A seed that fails is printed with the command that replays it.
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Put this bug into a copy of the kernel, or each of them with `all`: the simulation must find it
+        #[arg(long, value_name = "BUG")]
+        inject: Option<String>,
+        /// Name the bugs and do nothing
+        #[arg(long)]
+        list: bool,
+    },
     /// Build the server for speed and stir it for a long time: resident memory must stay flat.
     ///
     /// For example `cargo xtask soak --minutes 40`; `MOONWIRE_BIN` names a server that is built already.
@@ -108,6 +126,12 @@ fn main() -> ExitCode {
         Chore::Tidy { list: false } => Tree::read(&root()).map(|tree| tidy::run(&tree)),
         Chore::Docs => docs(&root()),
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
+        Chore::Sim { list: true, .. } => {
+            sim::list();
+            Ok(true)
+        }
+        Chore::Sim { inject: Some(bug), .. } => sim::inject(&Shell::new(root()), &bug),
+        Chore::Sim { first, seeds, .. } => sim::run(&Shell::new(root()), first, seeds),
         Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
         Chore::Sanitize { pytest } => sanitize::run(&Shell::new(root()), &pytest),
         Chore::Instructions { update } => instructions::run(&Shell::new(root()), update).map(|()| true),

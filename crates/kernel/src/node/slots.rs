@@ -50,7 +50,8 @@ impl SlotState {
     /// A new process of the slot, in a generation that it never had.
     pub(crate) fn occupy(&self, host: HostId) -> u32 {
         let generation = (self.word.load(Ordering::Acquire) >> 32) as u32 + 1;
-        self.word.store(alive_word(host, generation), Ordering::Release);
+        // Written by swaps only: then all that is ever written to a word has one order, for loom too.
+        self.word.swap(alive_word(host, generation), Ordering::AcqRel);
         generation
     }
 
@@ -62,7 +63,7 @@ impl SlotState {
 
     /// The process has ended. Whether monitors or links are on their way here, which are then to be told how.
     pub(crate) fn end(&self, generation: u32) -> bool {
-        self.word.store(u64::from(generation) << 32, Ordering::Release);
+        self.word.swap(u64::from(generation) << 32, Ordering::AcqRel);
         // With the fence of `expect`: either its maker sees that the process is dead, or it is seen here.
         fence(Ordering::SeqCst);
         self.expected.load(Ordering::Acquire) > 0

@@ -13,7 +13,6 @@ mod patient;
 mod places;
 mod relations;
 mod rooms;
-mod simulation;
 mod subscriptions;
 mod supervisors;
 mod threads;

@@ -21,6 +21,7 @@ impl Patient {
         Patient { to, left, waits: false, fickle, seen_left: Arc::new(AtomicUsize::new(left)) }
     }
 
+    #[allow(dead_code, reason = "only the simulation mixes them")]
     pub(crate) fn is_fickle(&self) -> bool {
         self.fickle
     }
