@@ -20,7 +20,7 @@ impl Simulation {
             assert!(!self.world.is_alive(a) || self.world.node.has_signals(shard), "{a:?} lives nowhere");
             return;
         }
-        match self.random.below(38) {
+        match self.random.below(40) {
             0..10 => self.send(a, b, b_lives),
             10..13 => self.monitor(a, b),
             13 => {
@@ -66,8 +66,8 @@ impl Simulation {
             30..32 => self.group(a, b, b_lives),
             32 => self.broadcast(a),
             33 => self.monitor_group(a),
-            34 => self.flood(a, b, b_lives),
-            35 => {
+            34..37 => self.flood(a, b, b_lives),
+            37 => {
                 self.world.act(a, |cx| cx.forget_receipts());
                 self.credit.remove(&a);
             }

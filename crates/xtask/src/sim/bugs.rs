@@ -193,10 +193,10 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "turn-lost",
-        what: "nobody is told of the room that a sender leaves who does not need it any more",
+        what: "nobody who waits is told of the room that a received message leaves",
         file: ROOMS,
-        from: "                slot.mailbox.leave_room(from);\n                self.grant_room(to);",
-        to: "                slot.mailbox.leave_room(from);",
+        from: "            slot.mailbox.release(claim);\n            self.grant_room(pid);",
+        to: "            slot.mailbox.release(claim);",
     },
     Bug {
         name: "cancel-lost",
