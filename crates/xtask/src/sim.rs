@@ -20,12 +20,14 @@ use crate::shell::Shell;
 const SEEDS_FOR_A_BUG: u64 = 10_000;
 /// Where the simulation is built, apart from all else: its profile is its own.
 const TARGET: &str = "target/sim";
-/// The workspace of the kernel with a bug.
-const COPY: &str = "target/sim/copy";
+/// The workspace of the kernel with a bug, and where it is built. Not in the same folder: cargo tells crates apart by
+/// their place in their workspace, so it would take the one for the other.
+const COPY: &str = "target/sim-bugs/copy";
+const COPY_TARGET: &str = "target/sim-bugs/build";
 
 /// Runs seeds over the kernel as it is.
 pub(crate) fn run(shell: &Shell, first: u64, seeds: u64) -> Result<bool> {
-    let program = build(shell.root(), shell.root())?;
+    let program = build(shell.root(), &shell.root().join(TARGET))?;
     let status = command(&program, first, seeds).status().context("cannot run the simulation")?;
     ensure!(status.success(), "the simulation found what must not be; its seed is above");
     // For `cargo xtask ci`, which counts tests.
@@ -55,7 +57,7 @@ pub(crate) fn inject(shell: &Shell, name: &str) -> Result<bool> {
     for bug in &chosen {
         let began = Instant::now();
         copy(shell.root(), bug)?;
-        let program = build(shell.root(), &shell.root().join(COPY))?;
+        let program = build(&shell.root().join(COPY), &shell.root().join(COPY_TARGET))?;
         let output = command(&program, 1, SEEDS_FOR_A_BUG).output().context("cannot run the simulation")?;
         let text = String::from_utf8_lossy(&output.stderr);
         let took = began.elapsed().as_secs_f64();
@@ -74,15 +76,15 @@ pub(crate) fn inject(shell: &Shell, name: &str) -> Result<bool> {
     Ok(missed == 0)
 }
 
-/// Builds the simulation in a workspace; the program.
-fn build(root: &Path, workspace: &Path) -> Result<PathBuf> {
+/// Builds the simulation of a workspace into a folder; the program.
+fn build(workspace: &Path, target: &Path) -> Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let arguments = ["test", "--quiet", "-p", "kernel", "--profile", "sim", "--test", "simulation", "--no-run"];
     let output = Command::new(cargo)
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace)
-        .env("CARGO_TARGET_DIR", root.join(TARGET))
+        .env("CARGO_TARGET_DIR", target)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
