@@ -2,7 +2,7 @@
 
 use kernel::{
     Body, Claim, Counts, Cx, Error, Event, Exit, Factory, Host, HostId, Hosts, Kind, Mail, Message, Next, Node, Pid,
-    Placement, Process, Shard, Spawn, SpawnBody, Term, Time, Topic,
+    Placement, Process, Shard, Spawn, SpawnBody, Subscription, Term, Time, Topic,
 };
 use std::any::Any;
 use std::collections::HashMap;
@@ -13,6 +13,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Got {
     Message(Pid, String),
+    /// A message for a subscription.
+    Published(Pid, String, Subscription),
     Exit(Pid, Option<Kind>),
     LinkDown(Pid, Option<Kind>),
     Cancel(Pid, Option<String>),
@@ -99,7 +101,11 @@ impl Process for Puppet {
                     self.note(got);
                 }
             } else {
-                self.note(Got::from(mail));
+                let got = match (Got::from(mail), claim.subscription()) {
+                    (Got::Message(from, topic), Some(subscription)) => Got::Published(from, topic, subscription),
+                    (got, _) => got,
+                };
+                self.note(got);
             }
         }
         Next::Wait
@@ -305,7 +311,7 @@ impl World {
     /// The topics of the messages that a puppet got from another one.
     pub(crate) fn topics(&self, pid: Pid, from: Pid) -> Vec<String> {
         let of_sender = |got| match got {
-            Got::Message(sender, topic) if sender == from => Some(topic),
+            Got::Message(sender, topic) | Got::Published(sender, topic, _) if sender == from => Some(topic),
             _ => None,
         };
         self.got(pid).into_iter().filter_map(of_sender).collect()
@@ -329,15 +335,17 @@ impl World {
     }
 
     /// Every figure that must be back at zero when nobody lives: processes, monitors, links, timers, names, places,
-    /// groups, and who is in them or monitors them.
-    pub(crate) fn leftovers(&mut self) -> [u64; 8] {
+    /// groups, who is in them or monitors them, and subscriptions.
+    pub(crate) fn leftovers(&mut self) -> [u64; 9] {
         let counts = self.counts();
         let living = self.node.hosts.names().filter_map(|name| self.node.hosts.find(name));
         let places = living.map(|host| u64::from(self.node.hosts[host].living())).sum();
         let (groups, memberships) = self.node.groups();
         let names = self.node.names() as u64;
-        let groups = [groups as u64, memberships as u64];
-        [counts.processes, counts.monitors, counts.links, counts.timers, names, places, groups[0], groups[1]]
+        let [groups, memberships, subscriptions] =
+            [groups, memberships, self.node.subscriptions()].map(|count| count as u64);
+        let Counts { processes, monitors, links, timers, .. } = counts;
+        [processes, monitors, links, timers, names, places, groups, memberships, subscriptions]
     }
 }
 

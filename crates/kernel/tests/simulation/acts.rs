@@ -1,6 +1,6 @@
 //! What processes do, and what they must be answered.
 
-use crate::model::{GROUPS, NAMES, Pair, Simulation, Timer};
+use crate::model::{GROUPS, NAMES, PATTERNS, PLACES, Pair, Simulation, Timer, matches};
 use crate::world::*;
 use kernel::{Body, Cx, Exit, Kind, Next, Pid, Refused, Spawn, Time, Topic};
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Simulation {
             assert!(!self.world.is_alive(a) || self.world.node.has_signals(shard), "{a:?} lives nowhere");
             return;
         }
-        match self.random.below(40) {
+        match self.random.below(46) {
             0..10 => self.send(a, b, b_lives),
             10..13 => self.monitor(a, b),
             13 => {
@@ -71,6 +71,9 @@ impl Simulation {
                 self.world.act(a, |cx| cx.forget_receipts());
                 self.credit.remove(&a);
             }
+            38..41 => self.subscribe(a),
+            41 => self.unsubscribe(a),
+            42..44 => self.publish(a),
             _ => self.die_acting(a, b, b_lives),
         }
     }
@@ -154,7 +157,7 @@ impl Simulation {
 
     /// The end in the middle of a step: what was done before and after it is done or refused, and nothing is left.
     fn die_acting(&mut self, a: Pid, b: Pid, b_lives: bool) {
-        let order: Vec<usize> = (0..7).map(|_| self.random.below(8)).collect();
+        let order: Vec<usize> = (0..7).map(|_| self.random.below(9)).collect();
         let topics: Vec<u32> = order.iter().map(|_| self.topic()).collect();
         let (by_order, exit) = (self.random.one_in(2), self.exit());
         let (name, group) = (NAMES[self.random.below(NAMES.len())], GROUPS[self.random.below(GROUPS.len())]);
@@ -175,6 +178,7 @@ impl Simulation {
                     4 => _ = cx.monitor(b),
                     5 => children.push(cx.spawn(Spawn { host, linked: true, ..monitored() }).unwrap()),
                     6 => _ = cx.monitor_group(group),
+                    7 => _ = cx.subscribe(PATTERNS[0]),
                     // What it says to itself after its end nobody takes.
                     _ if by_order && n >= 3 && a == b => _ = cx.send(b, numbered(a, topic)),
                     _ => results.push((topic, cx.send(b, numbered(a, topic)))),
@@ -241,6 +245,40 @@ impl Simulation {
                 self.told.extend(members.into_iter().map(|pid| (a, group.to_owned(), pid)));
             }
             Err(error) => assert!(error.kind == Kind::AlreadyExists && self.group_monitors.contains(&(a, group))),
+        }
+    }
+
+    fn subscribe(&mut self, a: Pid) {
+        let pattern = PATTERNS[self.random.below(PATTERNS.len())];
+        let subscription = self.world.act(a, |cx| cx.subscribe(pattern)).unwrap();
+        let before = self.subscriptions.insert((a, subscription), Some(pattern));
+        assert!(before.is_none(), "the number of a subscription was used twice");
+    }
+
+    /// One that lasts, or one that has ended already.
+    fn unsubscribe(&mut self, a: Pid) {
+        let known: Vec<_> = self.subscriptions.keys().copied().filter(|&(pid, _)| pid == a).collect();
+        if known.is_empty() {
+            return;
+        }
+        let key = known[self.random.below(known.len())];
+        let ended = self.world.act(a, |cx| cx.unsubscribe(key.1));
+        assert_eq!(ended, self.subscriptions.insert(key, None).flatten().is_some());
+    }
+
+    /// Every subscriber gets it once for each of its subscriptions or has a full mailbox.
+    fn publish(&mut self, a: Pid) {
+        let topic = self.topic();
+        let place = PLACES[self.random.below(PLACES.len())];
+        let matching = |pattern: &Option<&str>| pattern.is_some_and(|pattern| matches(pattern, place));
+        let told: Vec<_> =
+            self.subscriptions.iter().filter(|(_, pattern)| matching(pattern)).map(|(key, _)| *key).collect();
+        let told: Vec<_> = told.into_iter().filter(|&(pid, _)| self.world.is_alive(pid)).collect();
+        let roomy = told.iter().filter(|(pid, _)| pid.host() == self.hosts[0]).count();
+        let sent = self.world.act(a, |cx| cx.publish(Topic::from(&*format!("{place}.{topic}")), Body::None)).unwrap();
+        assert!((roomy..=told.len()).contains(&sent), "{sent} got it; {roomy} to {} were to get it", told.len());
+        for (pid, subscription) in told {
+            self.pair(a, pid).published.insert((topic, subscription));
         }
     }
 

@@ -49,9 +49,7 @@ impl Simulation {
             Got::Message(_, topic) if topic == "m" => {}
             Got::Message(from, topic) => {
                 let topic: u32 = topic.parse().unwrap();
-                let exits = self.pairs.get(&(pid, *from)).map_or(0, |pair| pair.exits);
-                assert_eq!(exits, 0, "a message came after its sender's EXIT");
-                let pair = self.pairs.entry((*from, pid)).or_default();
+                let pair = self.read(pid, *from, topic);
                 if pair.broadcasts.remove(&topic) {
                     // Topics are numbered, so order shows: it comes after what was sent before it.
                     assert!(
@@ -64,6 +62,11 @@ impl Simulation {
                     assert_eq!(pair.sent.get(pair.read), Some(&topic), "{pid:?} read another message than came next");
                     pair.read += 1;
                 }
+            }
+            Got::Published(from, topic, subscription) => {
+                let topic: u32 = topic.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap();
+                let expected = self.read(pid, *from, topic).published.remove(&(topic, *subscription));
+                assert!(expected, "{pid:?} got {topic} twice, or for a subscription that it is not for");
             }
             Got::Exit(from, kind) => {
                 self.judge_end(pid, *from, *kind, all);
@@ -102,12 +105,24 @@ impl Simulation {
         }
     }
 
+    /// A message of any kind is read. Topics are numbered, so order shows.
+    fn read(&mut self, pid: Pid, from: Pid, topic: u32) -> &mut Pair {
+        let exits = self.pairs.get(&(pid, from)).map_or(0, |pair| pair.exits);
+        assert_eq!(exits, 0, "a message came after its sender's EXIT");
+        let pair = self.pairs.entry((from, pid)).or_default();
+        let last = std::mem::replace(&mut pair.last_read, topic);
+        assert!(last <= topic, "{pid:?} read {topic} of {from:?} after {last}");
+        pair
+    }
+
     /// The end of one process is told to another one.
     fn judge_end(&mut self, pid: Pid, from: Pid, kind: Option<Kind>, all: &HashMap<Pid, Vec<Got>>) {
         assert!(!self.world.is_alive(from), "the end of a living process");
         assert!(ended(all, from).is_none_or(|truly| truly == kind), "it ended otherwise than {kind:?}");
         let pair = self.pairs.entry((from, pid)).or_default();
         assert_eq!(pair.read, pair.sent.len(), "an end overtook messages");
+        let roomy = pid.host() == self.hosts[0];
+        assert!(!roomy || pair.published.is_empty(), "an end overtook what was published");
     }
 
     /// Comes to rest and checks what must hold then.
@@ -144,6 +159,9 @@ impl Simulation {
         let entries = self.groups.values().map(BTreeSet::len).sum::<usize>()
             + self.group_monitors.iter().filter(|(pid, _)| living.contains(pid)).count();
         assert_eq!(self.world.node.groups().1, entries, "the dead are in a group");
+        self.subscriptions.retain(|(pid, _), _| living.contains(pid));
+        let open = self.subscriptions.values().flatten().count();
+        assert_eq!(self.world.node.subscriptions(), open, "other subscriptions are left than last");
         self.check_links(&living);
     }
 
@@ -190,7 +208,7 @@ impl Simulation {
         }
         self.world.settle();
         self.check();
-        assert_eq!(self.world.leftovers(), [0; 8]);
+        assert_eq!(self.world.leftovers(), [0; 9]);
     }
 
     fn check_all_was_read(&self) {
@@ -198,6 +216,8 @@ impl Simulation {
             let (a_lives, b_lives) = (self.world.is_alive(a), self.world.is_alive(b));
             if b_lives {
                 assert_eq!(pair.read, pair.sent.len(), "messages from {a:?} to {b:?} were lost");
+                let roomy = b.host() == self.hosts[0];
+                assert!(!roomy || pair.published.is_empty(), "what {a:?} published did not reach {b:?}");
             }
             if a_lives {
                 let open = usize::from(b_lives) * (pair.monitors - pair.unmonitors);

@@ -2,7 +2,7 @@
 
 use crate::patient::Patient;
 use crate::world::*;
-use kernel::{Host, HostId, Pid, Spawn, SpawnBody, TimerId};
+use kernel::{Host, HostId, Pid, Spawn, SpawnBody, Subscription, TimerId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -28,7 +28,19 @@ impl Random {
 pub(crate) const SMALL: u32 = 4;
 const SPREAD: u32 = 40;
 pub(crate) const GROUPS: [&str; 2] = ["players", "guests"];
+/// What topics that are published begin with; their number follows.
+pub(crate) const PLACES: [&str; 2] = ["order", "order.eu"];
+pub(crate) const PATTERNS: [&str; 5] = ["order.*", "order.eu.*", "order.*.*", "order.**", "order.eu.**"];
 pub(crate) const NAMES: [&str; 4] = ["kitchen", "cellar", "attic", "garden"];
+
+/// Whether one of [`PATTERNS`] is meant by what is published at a place.
+pub(crate) fn matches(pattern: &str, place: &str) -> bool {
+    match pattern {
+        "order.*" => place == "order",
+        "order.**" => true,
+        _ => place == "order.eu",
+    }
+}
 
 /// What one process knows of another one.
 #[derive(Default)]
@@ -39,6 +51,10 @@ pub(crate) struct Pair {
     pub(crate) read: usize,
     /// Topics of broadcasts that may come between them.
     pub(crate) broadcasts: BTreeSet<u32>,
+    /// Topics that were published, each with a subscription that it is for.
+    pub(crate) published: BTreeSet<(u32, Subscription)>,
+    /// The last topic that was read, of all kinds.
+    pub(crate) last_read: u32,
     pub(crate) monitors: usize,
     pub(crate) unmonitors: usize,
     pub(crate) exits: usize,
@@ -82,6 +98,8 @@ pub(crate) struct Simulation {
     pub(crate) group_monitors: BTreeSet<(Pid, &'static str)>,
     /// Who is a member as far as a monitor was told: monitor, group, member.
     pub(crate) told: BTreeSet<(Pid, String, Pid)>,
+    /// Every subscription that ever was, with its pattern while it lasts.
+    pub(crate) subscriptions: BTreeMap<(Pid, Subscription), Option<&'static str>>,
     /// Credited messages that were accepted since a process began anew.
     pub(crate) credit: HashMap<Pid, u32>,
     /// Requests to end that each was sent, and has read.
@@ -112,6 +130,7 @@ impl Simulation {
             groups: BTreeMap::new(),
             group_monitors: BTreeSet::new(),
             told: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
             credit: HashMap::new(),
             cancels: HashMap::new(),
             patients: Vec::new(),

@@ -28,6 +28,7 @@ const SIGNALS: &str = "crates/kernel/src/shard/signals.rs";
 const RELATIONS: &str = "crates/kernel/src/shard/relations.rs";
 const ROOMS: &str = "crates/kernel/src/shard/rooms.rs";
 const SHARED_GROUPS: &str = "crates/kernel/src/groups.rs";
+const SUBSCRIPTIONS: &str = "crates/kernel/src/shard/subscriptions.rs";
 const SHARD_GROUPS: &str = "crates/kernel/src/shard/groups.rs";
 const MAILBOX: &str = "crates/kernel/src/mailbox.rs";
 const SLOTS: &str = "crates/kernel/src/node/slots.rs";
@@ -176,6 +177,27 @@ pub(crate) const BUGS: &[Bug] = &[
         file: SHARD_GROUPS,
         from: "for (to, class) in to {",
         to: "for (to, class) in to.first().copied().into_iter().chain(to) {",
+    },
+    Bug {
+        name: "broadcast-overtakes",
+        what: "what is sent to many overtakes messages on their way to another shard",
+        file: SHARD_GROUPS,
+        from: "self.signal(shard, Signal::Broadcast { to, message: message.clone() });",
+        to: "self.outgoing[shard].insert(0, Signal::Broadcast { to, message: message.clone() });",
+    },
+    Bug {
+        name: "subscription-of-the-dead",
+        what: "a process that ends keeps its subscriptions",
+        file: CORE,
+        from: "        self.node.subscriptions.remove(pid, &relations.subscriptions);\n",
+        to: "",
+    },
+    Bug {
+        name: "unsubscribed-in-vain",
+        what: "a subscription that ended still brings what is published",
+        file: SUBSCRIPTIONS,
+        from: "self.node.subscriptions.remove(pid, &[ended]);",
+        to: "drop(ended);",
     },
     Bug {
         name: "bound-ignored",
