@@ -33,19 +33,25 @@ impl Manifest {
     pub fn changes(&self, new: &Manifest) -> Vec<Change> {
         let mut changes = Vec::new();
         let all = &mut changes;
-        compare(Kind::HttpService, (&self.services, &new.services), |e| &e.id, |e| &mut e.place, all);
-        compare(Kind::HttpRouter, (&self.routers, &new.routers), |e| &e.id, |e| &mut e.place, all);
-        compare(Kind::HttpEndpoint, (&self.endpoints, &new.endpoints), |e| &e.id, |e| &mut e.place, all);
-        compare(Kind::HttpStatic, (&self.statics, &new.statics), |e| &e.id, |e| &mut e.place, all);
-        compare(Kind::ProcessHost, (&self.hosts, &new.hosts), |e| &e.id, |e| &mut e.place, all);
+        compare(Kind::HttpService, (&self.services, &new.services), |e| &e.id, |e| vec![&mut e.place], all);
+        compare(Kind::HttpRouter, (&self.routers, &new.routers), |e| &e.id, |e| vec![&mut e.place], all);
+        compare(Kind::HttpEndpoint, (&self.endpoints, &new.endpoints), |e| &e.id, |e| vec![&mut e.place], all);
+        compare(Kind::HttpStatic, (&self.statics, &new.statics), |e| &e.id, |e| vec![&mut e.place], all);
+        compare(Kind::ProcessHost, (&self.hosts, &new.hosts), |e| &e.id, |e| vec![&mut e.place], all);
         compare(
             Kind::ProcessService,
             (&self.process_services, &new.process_services),
             |e| &e.id,
-            |e| &mut e.place,
+            |e| vec![&mut e.place],
             all,
         );
-        compare(Kind::ProcessSupervisor, (&self.supervisors, &new.supervisors), |e| &e.id, |e| &mut e.place, all);
+        compare(
+            Kind::ProcessSupervisor,
+            (&self.supervisors, &new.supervisors),
+            |e| &e.id,
+            |e| e.children.iter_mut().map(|child| &mut child.place).chain([&mut e.place]).collect(),
+            all,
+        );
         changes
     }
 }
@@ -54,7 +60,7 @@ fn compare<T: Clone + PartialEq>(
     kind: Kind,
     (old, new): (&[T], &[T]),
     id: fn(&T) -> &EntryId,
-    place: fn(&mut T) -> &mut Place,
+    places: fn(&mut T) -> Vec<&mut Place>,
     changes: &mut Vec<Change>,
 ) {
     let change = |entry: &T, what| Change { id: id(entry).clone(), kind, what };
@@ -63,7 +69,9 @@ fn compare<T: Clone + PartialEq>(
             None => changes.push(change(entry, What::Added)),
             Some(other) => {
                 let (mut one, mut two) = (entry.clone(), other.clone());
-                *place(&mut one) = place(&mut two).clone();
+                for (place, other) in places(&mut one).into_iter().zip(places(&mut two)) {
+                    *place = other.clone();
+                }
                 if one != two {
                     changes.push(change(entry, What::Changed));
                 }

@@ -6,6 +6,7 @@ use manifest::{Manifest, What};
 const ENTRIES: &str = "
   - { name: page, kind: http.endpoint, meta: { router: router }, method: GET, path: /page, func: answer }
   - { name: lobby, kind: process.service, process: room, host: processes, input: { size: 3 } }
+  - { name: crew, kind: process.supervisor, children: [{ process: room, host: processes }] }
 ";
 
 fn changes(new: &Folder) -> Vec<(String, &'static str, What)> {
@@ -32,6 +33,7 @@ fn every_other_entry_is_named_with_what_became_of_it() {
         ("app:page", "http.endpoint", What::Changed),
         ("app:files", "process.host", What::Added),
         ("app:lobby", "process.service", What::Removed),
+        ("app:crew", "process.supervisor", What::Removed),
     ];
     assert_eq!(found, expected.map(|(id, kind, what)| (id.to_owned(), kind, what)));
 }
