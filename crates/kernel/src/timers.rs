@@ -29,7 +29,8 @@ pub struct TimerId {
     generation: u32,
 }
 
-const TICK: u64 = 1_000_000;
+/// Nanoseconds from one tick to the next: timers go off at whole ticks.
+pub const TICK: u64 = 1_000_000;
 const BITS: u32 = 6;
 const SPOKES: usize = 1 << BITS;
 const LEVELS: usize = 7;

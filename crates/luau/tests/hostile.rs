@@ -171,7 +171,7 @@ fn a_channel_that_was_tampered_with_hurts_only_its_process() {
     let evil = |body: &str| {
         format!(
             "local time = require('time') local function main()
-                local ch = time.after('1ms')
+                local ch = time.ticker('1ms'):channel()
                 ch.receivers = setmetatable({{}}, {{__index = function() {body} end}})
                 time.sleep('30ms') return true end"
         )

@@ -76,7 +76,12 @@ fn heaps_that_grow_end_alone_and_are_named() {
         ("local t = {} while true do t[#t + 1] = channel.new() end", HEAP),
         ("local t = {} while true do t[#t + 1] = buffer.create(1e6) end", HEAP),
         ("local t = {} while true do t[#t + 1] = errors.new({message = 'x', details = {#t}}) end", HEAP),
-        ("while true do time.after('1h') end", Some("10000 timers")),
+        ("while true do time.ticker('1h') end", Some("10000 timers")),
+        (
+            "while true do coroutine.spawn(function() time.after('1h'):receive() end) time.sleep('0s') end",
+            Some("10000 timers"),
+        ),
+        ("for n = 1, 1e5 do time.after('1h') end", None),
         ("while true do process.listen('t' .. math.random()) end", Some("1000 topics")),
         ("for n = 1, 1e4 do process.unlisten(process.listen('t' .. n)) end", None),
     ]);

@@ -286,7 +286,7 @@ fn coroutines_timers_and_calls_of_the_old_code_end_with_it() {
         local function main(to)
             local news = process.listen('news')
             local ticker, late = time.ticker('100us'), time.after('1ms')
-            for _ = 1, 20 do time.after('1h') end
+            for _ = 1, 20 do coroutine.spawn(function() time.after('1h'):receive() end) end
             coroutine.spawn(function() while true do ticker:channel():receive() process.send(to, 'tick') end end)
             coroutine.spawn(function() time.sleep('1ms') process.send(to, 'slept') end)
             coroutine.spawn(function() late:receive() process.send(to, 'late') end)

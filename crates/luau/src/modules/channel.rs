@@ -1,7 +1,11 @@
 //! What channels need of the scheduler: to suspend a task, to wake one, and to look at a lane.
 
 use crate::call::{Call, Native, Raise, WAIT};
+use crate::modules::time::now_of;
+use crate::program::slice::wait_token;
 use crate::program::tasks::{Parked, Wait};
+use kernel::Time;
+use kernel::timers::TICK;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("task", task),
@@ -11,6 +15,7 @@ pub(super) const FUNCTIONS: &[(&str, Native)] = &[
     ("take", take),
     ("watch", watch),
     ("one_in", one_in),
+    ("passed", passed),
 ];
 
 /// Says that the call cannot wait where it stands.
@@ -30,9 +35,10 @@ fn task(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-/// `park(waiter, what?)`: suspends the running task until it is woken; not at all if that has happened since the waiter
-/// was set up, for the task may have been preempted in between. `what` says what it waits for if only another task of
-/// the program can bring it: 1 to receive, 2 to send, 3 one of several.
+/// `park(waiter, what?, due?, call?)`: suspends the running task until it is woken, at `due` at the latest; not at all if
+/// that has happened since the waiter was set up, for the task may have been preempted in between. `what` says what it
+/// waits for if only another task of the program can bring it: 1 to receive, 2 to send, 3 one of several. If the process
+/// has no timer left for `due`, nobody is to serve the waiter, and the `call` raises.
 fn park(call: &mut Call<'_>) -> Result<usize, Raise> {
     let state = call.state;
     let done = call.type_name(1) == "table" && {
@@ -46,14 +52,45 @@ fn park(call: &mut Call<'_>) -> Result<usize, Raise> {
         return Ok(0);
     }
     must_be_able_to_wait(call, "waiting")?;
+    let due = call.number(3);
     let parked = match call.number(2).unwrap_or(0.0) as u32 {
+        _ if due.is_some() => Parked::Open,
         1 => Parked::Receive,
         2 => Parked::Send,
         3 => Parked::Select,
         _ => Parked::Open,
     };
-    call.program().wait(Wait::Park(parked));
-    Ok(WAIT)
+    let (program, cx) = call.both();
+    let (id, turn) = program.wait(Wait::Park(parked));
+    let Some(due) = due else { return Ok(WAIT) };
+    let set = cx.set_timer(Time(due as u64), wait_token(id, turn));
+    if let Some(task) = program.task(id) {
+        match set {
+            Ok(timer) => task.timer = Some(timer),
+            Err(_) => task.wait = Wait::Running,
+        }
+    }
+    let Err(error) = set else { return Ok(WAIT) };
+    if call.type_name(1) == "table" {
+        state.push_bool(true);
+        state.set_field(1, c"done");
+    }
+    Err(Raise(format!("{}: {error}", call.text(4).unwrap_or("waiting"))))
+}
+
+/// `passed(due) -> number?`: when a deadline went off, in seconds since 1970, if it has passed.
+fn passed(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let due = call.number(1).unwrap_or(f64::INFINITY) as u64;
+    let now = now_of(call);
+    if now.0 < due {
+        call.push_nil();
+    } else {
+        // A timer would have gone off with the next tick.
+        let at = Time(due.div_ceil(TICK).saturating_mul(TICK)).min(now);
+        let wall = call.program().timer().wall(at);
+        call.push_number(wall);
+    }
+    Ok(1)
 }
 
 /// `wake(task)`.

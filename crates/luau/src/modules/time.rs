@@ -3,11 +3,13 @@
 use crate::call::{Call, Native, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
 use crate::program::lanes::ChannelTimer;
-use crate::program::slice::SLEEP;
+use crate::program::slice::wait_token;
 use crate::program::tasks::Wait;
 use kernel::Time;
+use kernel::timers::TICK;
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("sleep", sleep), ("start", start), ("stop", stop), ("now", now)];
+pub(super) const FUNCTIONS: &[(&str, Native)] =
+    &[("sleep", sleep), ("deadline", deadline), ("start", start), ("stop", stop), ("now", now)];
 
 /// Bytes of a duration's text.
 const LONGEST: usize = 64;
@@ -40,8 +42,7 @@ fn sleep(call: &mut Call<'_>) -> Result<usize, Raise> {
     must_be_able_to_wait(call, what)?;
     let due = now_of(call).0.saturating_add(nanoseconds);
     let (id, turn) = call.program().wait(Wait::Sleep);
-    let token = SLEEP | u64::from(id) << 32 | u64::from(turn);
-    if let Err(error) = call.cx().set_timer(Time(due), token) {
+    if let Err(error) = call.cx().set_timer(Time(due), wait_token(id, turn)) {
         if let Some(task) = call.program().task(id) {
             task.wait = Wait::Running;
         }
@@ -50,17 +51,27 @@ fn sleep(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(WAIT)
 }
 
-/// `start(duration, channel, again) -> timer`: puts a tick into a channel after a duration, once or again and again.
+/// `deadline(duration) -> number`: when a duration that begins now is over. Nothing is started.
+fn deadline(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let nanoseconds = duration(call, 1, "time.after(duration)")?;
+    let now = now_of(call).0;
+    // Not before the next tick, as a timer: who waits for no time at all again and again lets others run.
+    let due = now.saturating_add(nanoseconds).max((now / TICK + 1) * TICK);
+    let rounded = due as f64;
+    // Never early, not even where a number has no room for the last nanosecond.
+    call.push_number(if (rounded as u64) < due { rounded.next_up() } else { rounded });
+    Ok(1)
+}
+
+/// `start(duration, channel) -> timer`: puts a tick into a channel after each duration.
 fn start(call: &mut Call<'_>) -> Result<usize, Raise> {
-    let again = call.boolean(3) == Some(true);
-    let what = if again { "time.ticker(duration)" } else { "time.after(duration)" };
-    let nanoseconds = duration(call, 1, what)?;
-    if again && nanoseconds == 0 {
+    let what = "time.ticker(duration)";
+    let every = duration(call, 1, what)?;
+    if every == 0 {
         return Err(Raise(format!("{what}: duration: must be more than zero")));
     }
-    let due = now_of(call).0.saturating_add(nanoseconds);
+    let due = now_of(call).0.saturating_add(every);
     let channel = call.state.keep(2);
-    let every = again.then_some(nanoseconds);
     let key = call.program().more().lanes.add_timer(ChannelTimer { channel, every, due, id: None });
     match call.cx().set_timer(Time(due), key) {
         Ok(id) => {
@@ -98,6 +109,6 @@ fn now(call: &mut Call<'_>) -> Result<usize, Raise> {
     Ok(1)
 }
 
-fn now_of(call: &mut Call<'_>) -> Time {
+pub(super) fn now_of(call: &mut Call<'_>) -> Time {
     (call.program().timer().clock)()
 }

@@ -94,12 +94,12 @@ impl Lane {
     }
 }
 
-/// A timer that puts ticks into a channel.
+/// A ticker: a timer that puts ticks into a channel, again and again.
 pub(crate) struct ChannelTimer {
     /// The channel, as a registry reference.
     pub(crate) channel: c_int,
-    /// Nanoseconds between ticks; `None` for a single one.
-    pub(crate) every: Option<u64>,
+    /// Nanoseconds between ticks.
+    pub(crate) every: u64,
     pub(crate) due: u64,
     pub(crate) id: Option<TimerId>,
 }

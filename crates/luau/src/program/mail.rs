@@ -2,7 +2,7 @@
 
 use super::Program;
 use super::lanes::{EVENTS, INBOX, Item};
-use super::slice::{SLEEP, SliceTimer};
+use super::slice::{OF_WAIT, SliceTimer};
 use super::tasks::{TaskId, Wait};
 use crate::call::push_error;
 use crate::state::State;
@@ -70,8 +70,8 @@ impl Program {
                 (EVENTS, Item::Event(Event::Exit { from, exit, at }))
             }
             Mail::Event(event) => (EVENTS, Item::Event(event)),
-            Mail::Timer(token) if token & SLEEP != 0 => {
-                self.slept(token);
+            Mail::Timer(token) if token & OF_WAIT != 0 => {
+                self.waited(token);
                 return None;
             }
             Mail::Timer(token) => {
@@ -231,9 +231,10 @@ impl Program {
         }
     }
 
-    fn slept(&mut self, token: u64) {
+    /// The timer of a wait has gone off. Whoever waits for a deadline of a channel looks again.
+    fn waited(&mut self, token: u64) {
         let (id, turn) = ((token >> 32) as u32 & 0x7fff_ffff, token as u32);
-        if self.task(id).is_some_and(|task| task.turn == turn && task.wait == Wait::Sleep) {
+        if self.task(id).is_some_and(|task| task.turn == turn && matches!(task.wait, Wait::Sleep | Wait::Park(_))) {
             self.wake(id, 0);
         }
     }
@@ -252,30 +253,19 @@ impl Program {
         let Some(timer) = self.more().lanes.timer(token) else { return };
         let channel = timer.channel;
         timer.id = None;
-        let again = timer.every.map(|every| {
-            // A tick that is late does not make the next ones early.
-            timer.due = (timer.due + every).max(cx.now().0 + 1);
-            timer.due
-        });
+        // A tick that is late does not make the next ones early.
+        let due = timer.due.saturating_add(timer.every).max(cx.now().0 + 1);
+        timer.due = due;
         let main = self.pod.main();
         main.push_ref(self.pod.refs.tick);
         main.push_ref(channel);
         main.push_number(wall);
-        main.push_bool(again.is_none());
         let limit = cx.hosts()[self.pid.host()].memory_limit;
-        self.pod.call_on_main(3, isize::try_from(limit).unwrap_or(isize::MAX));
-        match again {
-            Some(due) => {
-                // Its old timer has just gone, so there is room for this one.
-                let id = cx.set_timer(Time(due), token).ok();
-                if let Some(timer) = self.more().lanes.timer(token) {
-                    timer.id = id;
-                }
-            }
-            None => {
-                self.more().lanes.remove_timer(token);
-                main.release(channel);
-            }
+        self.pod.call_on_main(2, isize::try_from(limit).unwrap_or(isize::MAX));
+        // Its old timer has just gone, so there is room for this one.
+        let id = cx.set_timer(Time(due), token).ok();
+        if let Some(timer) = self.more().lanes.timer(token) {
+            timer.id = id;
         }
     }
 }

@@ -17,8 +17,13 @@ use std::rc::Rc;
 
 /// Mail that is taken between two tasks, so that a task that never waits cannot keep mail from the others.
 const MAIL: usize = 64;
-/// Timer tokens with this bit belong to a sleeping task: its number and turn are below.
-pub(crate) const SLEEP: u64 = 1 << 63;
+/// Timer tokens with this bit belong to a wait: the task's number and turn are below.
+pub(super) const OF_WAIT: u64 = 1 << 63;
+
+/// The token of the timer that ends a task's wait in a turn.
+pub(crate) fn wait_token(id: TaskId, turn: u32) -> u64 {
+    OF_WAIT | u64::from(id) << 32 | u64::from(turn)
+}
 
 /// Tells the watchdog when slices begin and end, and the programs what time it is.
 pub(crate) struct SliceTimer {
@@ -192,6 +197,10 @@ impl Slice<'_> {
         task.wait = Wait::Running;
         let top = task.thread;
         let mut chain = std::mem::take(&mut task.broken);
+        if let Some(timer) = task.timer.take() {
+            // What it waited for may have come before its deadline.
+            self.cx().cancel_timer(timer);
+        }
         if let Some(more) = &mut self.program().more {
             more.tasks.current = id;
         }

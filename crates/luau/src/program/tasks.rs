@@ -1,6 +1,7 @@
 //! The tasks of a program: which threads there are, what each waits for, whose turn it is.
 
 use crate::state::State;
+use kernel::TimerId;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::os::raw::c_int;
@@ -18,6 +19,8 @@ pub(crate) struct Task {
     pub(crate) wait: Wait,
     /// Grows with each wait, so that what was set up for an earlier one is recognised.
     pub(crate) turn: u32,
+    /// Ends its wait at a deadline; goes when it does.
+    pub(crate) timer: Option<TimerId>,
     /// What its next wait would wait for has happened already.
     pub(crate) skip: bool,
     /// Keeps the thread alive, for all but the main one.
@@ -31,7 +34,7 @@ pub(crate) enum Wait {
     Ready { values: i32 },
     /// The next thing on a lane.
     Receive(u32),
-    /// A call of `wake`, or something on a lane that it watches.
+    /// A call of `wake`, something on a lane that it watches, or its timer.
     Park(Parked),
     /// A timer.
     Sleep,
@@ -65,7 +68,15 @@ impl Wait {
 
 impl Task {
     pub(crate) fn new(thread: State) -> Task {
-        Task { thread, broken: SmallVec::new(), wait: Wait::Ready { values: 0 }, turn: 0, skip: false, anchor: 0 }
+        Task {
+            thread,
+            broken: SmallVec::new(),
+            wait: Wait::Ready { values: 0 },
+            turn: 0,
+            timer: None,
+            skip: false,
+            anchor: 0,
+        }
     }
 
     /// The thread that runs, or ran when the task was suspended.
@@ -78,7 +89,9 @@ impl Task {
 #[derive(Default)]
 pub(crate) struct Tasks {
     spawned: Vec<Option<Spawned>>,
-    free: Vec<TaskId>,
+    /// Numbers to be used again, and the turns to go on from: what was set up for the last task of a number is not taken
+    /// for the next one's.
+    free: Vec<(TaskId, u32)>,
     pub(crate) ready: VecDeque<TaskId>,
     pub(crate) living: u32,
     /// Those whose wait only another task can end.
@@ -98,22 +111,22 @@ struct Spawned {
 impl Tasks {
     /// Adds a ready task whose thread is kept by `anchor`, spawned by the given calls.
     pub(crate) fn add(&mut self, thread: State, anchor: c_int, values: i32, birth: String) {
-        let task = Task { anchor, wait: Wait::Ready { values }, ..Task::new(thread) };
+        let mut task = Task { anchor, wait: Wait::Ready { values }, ..Task::new(thread) };
         let birth = match &self.birth {
             Some(last) if **last == *birth => last.clone(),
             _ => self.birth.insert(birth.into()).clone(),
         };
-        let spawned = Spawned { task, birth };
         let id = match self.free.pop() {
-            Some(id) => {
-                self.spawned[id as usize - 1] = Some(spawned);
+            Some((id, turn)) => {
+                task.turn = turn;
                 id
             }
             None => {
-                self.spawned.push(Some(spawned));
+                self.spawned.push(None);
                 self.spawned.len() as TaskId
             }
         };
+        self.spawned[id as usize - 1] = Some(Spawned { task, birth });
         self.living += 1;
         self.ready.push_back(id);
     }
@@ -137,7 +150,8 @@ impl Tasks {
     pub(crate) fn remove(&mut self, id: TaskId, main: State) {
         if let Some(spawned) = self.spawned.get_mut(id as usize - 1).and_then(Option::take) {
             main.release(spawned.task.anchor);
-            self.free.push(id);
+            // One more: the last wait may have been prepared and not begun.
+            self.free.push((id, spawned.task.turn.wrapping_add(1)));
             self.living -= 1;
         }
     }
