@@ -23,6 +23,7 @@ use heap::Heap;
 use kernel::{Cx, Exit, Kind, Next, Pid, Process, Term};
 use lanes::Lanes;
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use tasks::{Task, Tasks};
@@ -71,7 +72,7 @@ pub(crate) struct More {
     /// Children whose results are waited for, and by what: their EXIT is no event.
     pub(crate) execs: FxHashMap<Pid, Waiter>,
     /// Futures whose results have come, but are not in them yet.
-    pub(crate) settled: Vec<Settled>,
+    pub(crate) settled: VecDeque<Settled>,
     /// State of `math.random`.
     pub(crate) random: u64,
     /// State of the choice among the ready cases of a select.

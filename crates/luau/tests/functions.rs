@@ -33,6 +33,8 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     ("app:context", "local funcs = require('funcs') local function main() return funcs.call('app:fn_context') end"),
     ("app:process", "local function main() end"),
+    ("app:fn_large", "local function main(n) return string.rep(`{n} `, 70_000) end"),
+    ("app:fn_complains", "local function main() error(string.rep('no', 4_000)) end"),
 ];
 
 fn world(main: &str) -> World {
@@ -317,6 +319,34 @@ fn a_host_without_room_refuses_a_call_and_names_its_limit() {
     world.spawn("app:main", Vec::new());
     let exit = world.exit();
     assert!(format!("{:?}", exit.value).contains("max_processes is 1"), "{exit:?}");
+}
+
+#[test]
+fn large_results_that_come_all_at_once_harm_nobody_and_end_at_most_who_asked_for_too_much() {
+    // All come in one slice, which has taken more than its limit when it gets to the error.
+    let futures = "for n = 1, 60 do all[n] = funcs.async('fn_large', 100 + n) end
+        all[61] = funcs.async('fn_complains')
+        for _, future in all do future:await() end";
+    let coroutines = "local done = channel.new(61)
+        for n = 1, 61 do
+            coroutine.spawn(function()
+                all[n] = { funcs.call(if n < 61 then 'fn_large' else 'fn_complains', 100 + n) }
+                done:send(true)
+            end)
+        end
+        for _ = 1, 61 do done:receive() end";
+    for body in [futures, coroutines] {
+        let text = format!(
+            "local funcs, time = require('funcs'), require('time') local function main() local all = {{}} {body} time.sleep('1ms') return true end"
+        );
+        let mut world = world(&text);
+        world.spawn("app:main", Vec::new());
+        if let Some(error) = world.exit().error {
+            assert!(error.kind == Kind::Unavailable && error.message.contains("memory_limit"), "{error}");
+        }
+        world.spawn("app:process", Vec::new());
+        assert_eq!(world.exit().error, None);
+    }
 }
 
 #[test]

@@ -144,3 +144,29 @@ fn a_supervisor_that_ends_answers_those_who_wait_and_only_the_calling_coroutine_
         refused(errors.NOT_FOUND, supervisor.children('rooms'))",
     );
 }
+
+#[test]
+fn a_child_hears_of_new_code_as_every_process_does() {
+    let main = format!(
+        "{BEFORE}local function main()
+            assert(supervisor.start_child('rooms', spec('one', {{ input = process.pid() }})))
+            return process.inbox():receive():payload():data()
+        end"
+    );
+    let worker = |version: u32| {
+        format!(
+            "local function main(tell)
+                local event = process.events():receive()
+                process.send(tell, 'heard', `{{event.kind}} {{table.concat(event.sources, ' ')}} in {version}`)
+            end"
+        )
+    };
+    let (one, two) = (worker(1), worker(2));
+    let mut world = World::new(&[("app:main", &main), ("app:worker", &one)], |_| {});
+    world.supervise("app:rooms");
+    let pid = world.spawn("app:main", Vec::new());
+    world.run_until(|world| world.shard.node().hosts[pid.host()].living() == 2);
+    world.reload(&[("app:main", &main), ("app:worker", &two)]);
+    let exit = world.exit();
+    assert_eq!(format!("{:?}", exit.value), "Some(\"pid.outdated app:worker in 1\")", "{:?}", exit.error);
+}

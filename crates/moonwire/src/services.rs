@@ -1,7 +1,8 @@
-//! What is kept running: `process.service` and `process.supervisor` entries, from the first start to the end of the node.
+//! What is kept running: `process.service` and `process.supervisor` entries, from the first start to the end of the
+//! node.
 //!
-//! Each service, a supervisor like any other, has a keeper, a process of the kernel that starts it and starts it again. Keepers are placed on the
-//! shards in turn. What a service depends on runs before it starts and until it has stopped.
+//! Each of them, here all called services, has a keeper: a process of the kernel that starts it and starts it again.
+//! Keepers are placed on the shards in turn. What a service depends on runs before it starts and until it has stopped.
 
 use crate::factory::{KeeperSeed, Phase, Phases, ServiceSeed, advance};
 use crate::supervisors::{SupervisorSeed, Tree};

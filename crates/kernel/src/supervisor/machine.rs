@@ -476,6 +476,6 @@ fn refuse(request: Request, order: Order, error: Error, out: &mut Vec<Command>) 
 
 fn too_often(id: &str, settings: &Settings, exit: &Exit) -> Error {
     let why = exit.error.as_ref().map_or("it returned", |error| &*error.message);
-    let (most, period) = (settings.intensity, settings.period);
-    Error::new(Kind::Internal, format!("more than {most} restarts within {period:?}, the last of \"{id}\": {why}"))
+    let (most, period) = (settings.intensity, units::duration::format(settings.period));
+    Error::new(Kind::Internal, format!("more than {most} restarts within {period}, the last of \"{id}\": {why}"))
 }

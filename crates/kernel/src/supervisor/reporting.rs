@@ -35,6 +35,10 @@ impl Process for Reporting {
         next
     }
 
+    fn is_outdated(&self) -> bool {
+        self.process.is_outdated()
+    }
+
     fn ended(&mut self, exit: &Exit, cx: &mut Cx<'_>) {
         self.process.ended(exit, cx);
     }

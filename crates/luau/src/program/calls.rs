@@ -44,7 +44,7 @@ impl Program {
                 }
             }
             // Not now: the running task may stand in the middle of an operation on the future's channel.
-            Waiter::Future(future) => self.more().settled.push(Settled { future, exit: exit.clone() }),
+            Waiter::Future(future) => self.more().settled.push_back(Settled { future, exit: exit.clone() }),
             Waiter::Nobody => {}
         }
         true
@@ -52,11 +52,10 @@ impl Program {
 
     /// Puts results that have come into their futures.
     pub(super) fn settle(&mut self, cx: &Cx<'_>) {
-        let Some(more) = &mut self.more else { return };
         let pod = self.pod.clone();
         let (main, own) = (pod.main(), self.main.thread);
         let limit = isize::try_from(cx.hosts()[self.pid.host()].memory_limit).unwrap_or(isize::MAX);
-        for Settled { future, exit } in std::mem::take(&mut more.settled) {
+        while let Some(Settled { future, exit }) = self.more.as_mut().and_then(|more| more.settled.pop_front()) {
             main.push_ref(pod.refs.settle);
             main.push_ref(future);
             // Made on a thread of the process, so that it counts as the process's own.
@@ -72,6 +71,10 @@ impl Program {
             }
             pod.call_on_main(3, limit);
             main.release(future);
+            // Results may be large: the others have their time in the next slice.
+            if pod.is_over() {
+                return;
+            }
         }
     }
 

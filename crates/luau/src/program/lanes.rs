@@ -1,8 +1,8 @@
 //! Lanes: the channels of a program that mail arrives on, and its timers.
 //!
-//! Lane 0 is the inbox, lane 1 the events; each `process.listen` and `events.subscribe` has one more. A message on a lane that the program
-//! has not received still counts in the process's mailbox. What lies on lanes has the number of its arrival, so that
-//! what moves from one to another keeps its place among the rest.
+//! Lane 0 is the inbox, lane 1 the events; each `process.listen` and `events.subscribe` has one more. A message on a
+//! lane that the program has not received still counts in the process's mailbox. What lies on lanes has the number of
+//! its arrival, so that what moves from one to another keeps its place among the rest.
 
 use super::tasks::TaskId;
 use crate::state::State;

@@ -301,6 +301,8 @@ fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i3
 
 /// `value` or `nil, err`.
 pub(super) fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
+    // As with what others send: it counts as soon as it is there. Between two tasks nobody would catch a refusal.
+    let _lifted = pod.memory.lift();
     if let Some(error) = &exit.error {
         thread.push_nil();
         // On another thread: one that is suspended cannot call the constructor.

@@ -353,6 +353,10 @@ impl Slice<'_> {
             }
             let Some((mail, claim)) = self.cx().next_mail() else { return };
             self.program().route(mail, claim, self.cx(), None);
+            // What came may be large: the rest has its time in the next slice.
+            if self.pod.is_over() {
+                return;
+            }
         }
     }
 }
@@ -401,7 +405,7 @@ impl Program {
 
     fn is_ready(&self) -> bool {
         matches!(self.main.wait, Wait::Ready { .. })
-            || self.more.as_ref().is_some_and(|more| !more.tasks.ready.is_empty())
+            || self.more.as_ref().is_some_and(|more| !more.tasks.ready.is_empty() || !more.settled.is_empty())
     }
 
     /// Makes a waiting task ready, with `values` on top of its innermost thread.

@@ -248,6 +248,8 @@ impl Pod {
             Some(reference) => reference,
             None => self.load_chunk(entry)?,
         };
+        // Between two tasks nobody would catch a refusal.
+        let _lifted = self.memory.lift();
         // SAFETY: the state lives; the reference is a function without upvalues.
         unsafe {
             let l = state.raw();

@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// How the name of a test file ends.
 const ENDING: &str = ".test.luau";
-/// Folders that hold other people's files, as for the YAML.
-const SKIPPED: [&str; 2] = ["node_modules", "target"];
 /// Folders within one another.
 const DEEPEST: usize = 64;
 /// The largest test file.
@@ -79,7 +77,7 @@ fn find(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<TestFile>) -> io
         let kind = item.file_type()?;
         let name = item.file_name().to_string_lossy().into_owned();
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
-        if kind.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&&*name) && depth < DEEPEST {
+        if kind.is_dir() && !name.starts_with('.') && !manifest::SKIPPED.contains(&&*name) && depth < DEEPEST {
             find(&item.path(), &path, depth + 1, files)?;
         } else if kind.is_file() && name.ends_with(ENDING) {
             if item.metadata()?.len() > LARGEST {
