@@ -60,7 +60,7 @@ def test_auto_start_false_starts_nothing(server):
 
 
 def test_restart_waits_grow_by_the_factor(server):
-    """100, 200, 400, 800 ms are announced and kept, but for what a busy machine delays a line."""
+    """100, 200, 400, 800 ms are announced and kept, as far as the log's lines tell: a busy machine delays each."""
     found = waits(wait_runs(server, "failing", 5))[:4]
     announced = [
         r["delay_ms"]
@@ -68,9 +68,9 @@ def test_restart_waits_grow_by_the_factor(server):
         if r["message"].startswith("service failed") and r["entry"] == "app:failing"
     ]
     assert announced[:4] == [100, 200, 400, 800]
+    assert sum(found) > 0.75, found
     for index, wait in enumerate(found):
-        expected = 0.1 * 2**index
-        assert expected * 0.5 < wait < expected * 1.5 + 1.0, found
+        assert wait < 0.15 * 2**index + 1.0, found
 
 
 def test_restart_waits_stay_below_max_delay(server):
