@@ -65,6 +65,11 @@ impl Shell {
         status.is_ok_and(|status| status.success())
     }
 
+    /// Prints a line of this program's own; it counts as one of a test runner.
+    pub(crate) fn say(&self, line: &str) {
+        self.pass_on(format!("{line}\n").as_bytes(), std::io::stdout());
+    }
+
     /// Passes the output on line by line, because the tests' results are read from it.
     fn finish(&self, command: &mut Command, program: &str, arguments: &[&str]) -> Result<()> {
         let shown = shown(program, arguments);

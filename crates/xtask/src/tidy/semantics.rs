@@ -7,7 +7,7 @@ const PAGE: &str = "docs/semantics.md";
 
 /// Each item of the page's lists ends with links to tests: `[name](../path)`, where the file has a test of that name.
 pub(super) fn check(tree: &Tree) -> Vec<Fault> {
-    let Some(text) = tree.text(PAGE) else { return Vec::new() };
+    let Some(text) = tree.text(PAGE) else { return vec![Fault::of_file(PAGE, "is missing")] };
     let mut faults = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| line.starts_with("- ")) {
         let tests = tests(line);
@@ -65,6 +65,7 @@ mod tests {
         let python = ("b/t.py", "def test_it(app):\n");
         let faults = |page: &str| check(&Tree::of(&[source, python, (PAGE, page)])).len();
         assert_eq!(faults("# Page\n\n- It holds. [it_holds](../a/t.rs) [test_it](../b/t.py)\n"), 0);
+        assert_eq!(check(&Tree::of(&[source])).len(), 1, "no page");
         assert_eq!(faults("- It holds.\n"), 1);
         assert_eq!(faults("- It holds. [helper](../a/t.rs)\n"), 1);
         assert_eq!(faults("- It holds. [it_holds](../a/t.rs) [it](../b/t.py) [it_holds](../gone.rs)\n"), 2);
