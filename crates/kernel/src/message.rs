@@ -80,6 +80,14 @@ impl Message {
     }
 }
 
+/// Bytes that are left of an error's text in [`Exit::in_short`].
+const SHORT: usize = 200;
+
+/// The beginning of a text, cut where a character ends.
+fn beginning(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 /// Told by the kernel about a related process.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -140,8 +148,32 @@ impl Exit {
     /// Bytes that it holds, unread.
     pub(crate) fn size(&self) -> u64 {
         let value = self.value.as_ref().map_or(0, Term::size);
-        let error = self.error.as_ref().map_or(0, |error| error.message.len());
+        let error = self.error.as_ref().map_or(0, |error| {
+            let details = error.details.as_ref().map_or(0, Term::size);
+            error.message.len() + error.stack.as_ref().map_or(0, |stack| stack.len()) + details
+        });
         (std::mem::size_of::<Exit>() + value + error) as u64
+    }
+
+    /// Whether it holds more than a short text.
+    pub(crate) fn is_large(&self) -> bool {
+        self.size() > (std::mem::size_of::<Exit>() + 2 * SHORT) as u64
+    }
+
+    /// What is told of it to a process that lets too many ends lie unread: whether it failed, and no more than a
+    /// short text of what it brought.
+    pub(crate) fn in_short(&self, limit: u64) -> Exit {
+        match &self.error {
+            Some(error) => {
+                let mut short = Error::new(error.kind, beginning(&error.message, SHORT));
+                short.retryable = error.retryable;
+                Exit::failed(short)
+            }
+            None => Exit::failed(Error::new(
+                Kind::Unavailable,
+                format!("it returned, but its value was dropped: unread EXITs held mailbox_bytes ({limit}) already"),
+            )),
+        }
     }
 
     /// Whether links fire.

@@ -211,7 +211,7 @@ impl Core {
     }
 
     /// Puts something that is never refused into a local mailbox.
-    pub(crate) fn notify(&mut self, to: Pid, mail: Mail) {
+    pub(crate) fn notify(&mut self, to: Pid, mut mail: Mail) {
         let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else { return };
         if let Mail::Event(Event::Cancel { .. }) = mail {
             if slot.mailbox.cancels >= limits::PENDING_CANCELS {
@@ -219,7 +219,11 @@ impl Core {
             }
             slot.mailbox.cancels += 1;
         }
-        if let Mail::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. }) = &mail {
+        if let Mail::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. }) = &mut mail {
+            let limit = self.node.hosts[to.host()].mailbox_bytes;
+            if slot.has_unread_ends(limit) && exit.is_large() {
+                *exit = Arc::new(exit.in_short(limit));
+            }
             slot.end_waits(exit);
         }
         slot.mailbox.timers += u16::from(matches!(mail, Mail::Timer(_)));

@@ -109,6 +109,11 @@ impl Slot {
         self.relations.get_or_insert_default()
     }
 
+    /// Whether the ends of others that wait to be read hold so many bytes.
+    pub(crate) fn has_unread_ends(&self, bytes: u64) -> bool {
+        self.relations.as_ref().is_some_and(|relations| relations.unread_bytes >= bytes)
+    }
+
     /// The end of another process waits to be read.
     pub(crate) fn end_waits(&mut self, exit: &Exit) {
         let relations = self.relations();

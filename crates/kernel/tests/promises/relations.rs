@@ -285,6 +285,44 @@ fn links_and_monitors_and_unread_exits_of_a_process_are_bounded() {
     world.act(pid, |cx| cx.spawn(monitored())).unwrap();
 }
 
+#[test]
+fn ends_that_nobody_reads_hold_no_more_than_the_mailbox_may() {
+    for shard in NEAR_AND_FAR {
+        let mut small = kernel::Host::new("app:small");
+        small.mailbox_bytes = 10_000;
+        let mut world = World::with_hosts(2, vec![small]);
+        let hub = world.mannered(0, world.host("app:small"), Manner::Deaf);
+        let children: Vec<_> = (0..60).map(|_| world.puppet(shard)).collect();
+        for &child in &children {
+            world.act(hub, |cx| cx.monitor(child)).unwrap();
+        }
+        world.settle();
+        for (number, &child) in children.iter().enumerate() {
+            let long = "x".repeat(3_000);
+            let exit = match number % 2 {
+                0 => kernel::Exit::normal(Some(kernel::Term::string(long.into_bytes()))),
+                _ => kernel::Exit::failed(kernel::Error::new(Kind::Conflict, long).with_stack("s".repeat(3_000))),
+            };
+            world.try_act(child, |_| (kernel::Next::End(exit), ()));
+        }
+        world.settle();
+        world.manner(hub, Manner::Reads);
+        world.nudge(hub);
+        world.settle();
+        // Each of them is told. The first three come whole; of the others one learns that a value was dropped.
+        let told = world.got(hub);
+        assert_eq!(told.len(), children.len());
+        for (number, got) in told.into_iter().enumerate() {
+            let kind = match number {
+                0 | 2 => None,
+                _ if number % 2 == 0 => Some(Kind::Unavailable),
+                _ => Some(Kind::Conflict),
+            };
+            assert_eq!(got, Got::Exit(children[number], kind));
+        }
+    }
+}
+
 #[cfg(not(miri))] // A quarter of a million processes: it would take hours.
 #[test]
 fn a_process_with_as_many_relations_as_it_may_have_is_told_which_limit_that_is() {
