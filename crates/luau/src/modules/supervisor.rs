@@ -2,8 +2,6 @@
 
 use crate::call::{Call, Native, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
-use crate::program::calls::{CALLS_PER_PROCESS, Waiter};
-use crate::program::tasks::Wait;
 use crate::supervised;
 use crate::value;
 use kernel::limits::LABEL_BYTES;
@@ -68,15 +66,12 @@ fn ask(call: &mut Call<'_>, what: &str, request: Term) -> Result<usize, Raise> {
         let text = format!("{what}: {} is no supervisor", call.state.describe(1));
         return Ok(call.fail(&Error::new(Kind::Invalid, text)));
     };
-    if call.program().more().execs.len() >= CALLS_PER_PROCESS {
-        let text = format!("{what}: a process waits for the results of at most {CALLS_PER_PROCESS} others");
-        return Ok(call.fail(&Error::new(Kind::Unavailable, text)));
+    if let Err(error) = call.program().has_room_for_call(what) {
+        return Ok(call.fail(&error));
     }
     match call.cx().spawn(courier) {
         Ok(pid) => {
-            let program = call.program();
-            let (task, turn) = program.wait(Wait::Exec);
-            program.more().execs.insert(pid, Waiter::Task(task, turn));
+            call.program().await_result(pid);
             Ok(WAIT)
         }
         Err(error) => Ok(call.fail(&error)),

@@ -6,12 +6,12 @@
 use super::Program;
 use super::mail::push_result;
 use super::tasks::{TaskId, Wait};
-use kernel::{Cx, Exit, Pid};
+use kernel::{Cx, Error, Exit, Kind, Pid};
 use std::os::raw::c_int;
 use std::sync::Arc;
 
 /// Children whose results one process may wait for.
-pub(crate) const CALLS_PER_PROCESS: usize = 1_000;
+const CALLS_PER_PROCESS: usize = 1_000;
 
 /// What waits for the result of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,21 @@ pub(crate) struct Settled {
 }
 
 impl Program {
+    /// An error that names the limit if the program can wait for no further result.
+    pub(crate) fn has_room_for_call(&self, what: &str) -> Result<(), Error> {
+        if self.more.as_ref().is_none_or(|more| more.execs.len() < CALLS_PER_PROCESS) {
+            return Ok(());
+        }
+        let text = format!("{what}: a process waits for the results of at most {CALLS_PER_PROCESS} others");
+        Err(Error::new(Kind::Unavailable, text))
+    }
+
+    /// The running task begins to wait for the result of a child.
+    pub(crate) fn await_result(&mut self, child: Pid) {
+        let (task, turn) = self.wait(Wait::Exec);
+        self.more().execs.insert(child, Waiter::Task(task, turn));
+    }
+
     /// Brings the end of a child to what waits for its result; whether somebody did.
     pub(super) fn executed(&mut self, child: Pid, exit: &Arc<Exit>) -> bool {
         let Some(waiter) = self.more.as_mut().and_then(|more| more.execs.remove(&child)) else { return false };

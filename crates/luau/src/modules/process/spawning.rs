@@ -4,8 +4,6 @@ pub(in crate::modules) mod spawner;
 
 use crate::call::{Call, Raise, WAIT};
 use crate::modules::channel::must_be_able_to_wait;
-use crate::program::calls::{CALLS_PER_PROCESS, Waiter};
-use crate::program::tasks::Wait;
 use crate::program::upgrade::Upgrade;
 use crate::registry::{EntryIndex, Registry, Role};
 use crate::runtime::Seed;
@@ -104,9 +102,7 @@ pub(in crate::modules) fn give_result(call: &mut Call<'_>, beginning: Beginning<
     must_be_able_to_wait(call, beginning.what)?;
     match awaited(call, beginning)? {
         Ok(pid) => {
-            let program = call.program();
-            let (task, turn) = program.wait(Wait::Exec);
-            program.more().execs.insert(pid, Waiter::Task(task, turn));
+            call.program().await_result(pid);
             Ok(WAIT)
         }
         Err(error) => Ok(call.fail(&error)),
@@ -115,10 +111,8 @@ pub(in crate::modules) fn give_result(call: &mut Call<'_>, beginning: Beginning<
 
 /// Begins a process whose end is to be waited for, unless too many are already.
 pub(in crate::modules) fn awaited(call: &mut Call<'_>, beginning: Beginning<'_>) -> Result<Result<Pid, Error>, Raise> {
-    if call.program().more().execs.len() >= CALLS_PER_PROCESS {
-        let text =
-            format!("{}: a process waits for the results of at most {CALLS_PER_PROCESS} others", beginning.name());
-        return Ok(Err(Error::new(Kind::Unavailable, text)));
+    if let Err(error) = call.program().has_room_for_call(beginning.name()) {
+        return Ok(Err(error));
     }
     child(call, beginning, MONITORED)
 }
