@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::shell::Shell;
 use crate::tree::Tree;
-use crate::{e2e, install, instructions, sim, tidy};
+use crate::{autobahn, e2e, install, instructions, sim, tidy};
 
 /// One thing that must hold, or must be there for the next ones.
 struct Step {
@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
@@ -70,6 +70,15 @@ const STEPS: [Step; 15] = [
         name: "e2e",
         what: "the end-to-end tests, over real sockets and in a browser",
         run: |shell| e2e::test(shell, &[]),
+    },
+    Step {
+        name: "autobahn",
+        what: "every case of the Autobahn test suite is OK, and none non-strict (cargo xtask autobahn)",
+        run: |shell| {
+            let suite = autobahn::Suite { cases: &[], compression: "off", release: false };
+            ensure!(autobahn::run(shell, &suite)?, "a case was not passed");
+            Ok(())
+        },
     },
     Step {
         name: "soak",

@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `sim`, `soak`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `sim`, `soak`, `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -6,6 +6,7 @@
 mod ci;
 mod tidy;
 
+mod autobahn;
 mod e2e;
 mod install;
 mod instructions;
@@ -61,6 +62,20 @@ enum Chore {
     E2e {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
+    },
+    /// Build the server and run the Autobahn test suite against it: every case must be OK, and not "non-strict".
+    ///
+    /// For example `cargo xtask autobahn --cases '1.*' --cases 5.15`; without `--cases` it is the whole suite.
+    Autobahn {
+        /// Only these cases; `*` stands for anything
+        #[arg(long, value_name = "CASE")]
+        cases: Vec<String>,
+        /// `wsrelay.compression` of the server; without it sections 12 and 13 are left out
+        #[arg(long, value_name = "off|on|takeover", default_value = "off")]
+        compression: String,
+        /// Build the server for speed
+        #[arg(long)]
+        release: bool,
     },
     /// The kernel's simulation: whole nodes in random orders, and what must hold after every step.
     ///
@@ -126,6 +141,10 @@ fn main() -> ExitCode {
         Chore::Tidy { list: false } => Tree::read(&root()).map(|tree| tidy::run(&tree)),
         Chore::Docs => docs(&root()),
         Chore::E2e { pytest } => e2e(&Shell::new(root()), &pytest),
+        Chore::Autobahn { cases, compression, release } => {
+            let suite = autobahn::Suite { cases: &cases, compression: &compression, release };
+            autobahn::run(&Shell::new(root()), &suite)
+        }
         Chore::Sim { list: true, .. } => {
             sim::list();
             Ok(true)

@@ -333,7 +333,7 @@ impl Session {
     /// Acts on the mail that waits, until there is none, the queue is full or the step is long enough.
     fn take_mail(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
         while !self.is_held_back() {
-            let (mail, claim) = cx.next_mail()?;
+            let Some((mail, claim)) = cx.next_mail() else { return self.settle(cx) };
             let exit = match mail {
                 Mail::Message(message) => {
                     cx.received(message.from, claim);

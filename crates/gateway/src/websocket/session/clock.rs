@@ -13,6 +13,7 @@ use std::time::Duration;
 const LIVENESS: u64 = 1;
 const WRITING: u64 = 2;
 pub(super) const RATE: u64 = 3;
+pub(super) const FAULT: u64 = 4;
 /// Heartbeats have a new number after each change, so that mail of an older timer is known.
 const HEARTBEATS: u64 = 16;
 
@@ -58,6 +59,7 @@ impl Session {
             LIVENESS => self.on_liveness(cx),
             WRITING => self.on_writing(cx),
             RATE => self.resume(cx),
+            FAULT => self.on_fault_timer(cx),
             heartbeat => {
                 self.on_heartbeat(heartbeat, cx);
                 None

@@ -2,9 +2,12 @@
 //!
 //! A connection may have so many messages with its target that were not received. Beyond that, and beyond its rates,
 //! the socket is not read: what was read already waits here, and the rest in the client.
+//!
+//! A client that breaks the protocol is not read any further, but what it sent before that is still answered
+//! ([`Session::settle`]).
 
 use super::super::codec::{Event, Fault};
-use super::clock::RATE;
+use super::clock::{FAULT, RATE};
 use super::{End, Phase, Session};
 use bytes::Bytes;
 use kernel::{Body, Cx, Exit, Frame, Message, Refused, Relayed, Time};
@@ -14,6 +17,8 @@ use std::time::Duration;
 pub(super) const CREDIT_MESSAGES: u32 = 64;
 /// Bytes that it may have there. One message of any size fits an empty account.
 pub(super) const CREDIT_BYTES: u64 = 256 << 10;
+/// How long a client's last good messages may wait to be received once it has broken the protocol.
+pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the target has not received yet.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(super) struct Rare {
     pub(super) stalled: Option<Box<Message>>,
     /// Why the socket is not read, if it is not.
     paused: bool,
+    /// How the client broke the protocol. Nothing more is read; the close frame waits for the last answers.
+    fault: Option<Fault>,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
 }
@@ -102,10 +109,49 @@ impl Session {
                 }
                 Got::Pong => {}
                 Got::Close(code, reason) => return Some(self.end(&End::Client(code, reason), cx)),
-                Got::Fault(fault) => return Some(self.end(&End::Fault(fault), cx)),
+                Got::Fault(fault) => return self.on_fault(fault, cx),
             }
         }
         None
+    }
+
+    /// The client broke the protocol: nothing more of it is read.
+    fn on_fault(&mut self, fault: Fault, cx: &mut Cx<'_>) -> Option<Exit> {
+        if self.is_answered(cx) {
+            return Some(self.end(&End::Fault(fault), cx));
+        }
+        let rare = self.rare.get_or_insert_default();
+        rare.fault = Some(fault);
+        rare.paused = true;
+        self.mark();
+        // A session has a handful of timers, far from the limit.
+        let _never_refused = cx.set_timer(cx.now().after(LAST_ANSWERS), FAULT);
+        None
+    }
+
+    /// Ends a connection whose client broke the protocol, once its target has received what the client sent before
+    /// that: what the target answered at once goes out before the close frame.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        let fault = self.rare.as_ref()?.fault?;
+        self.is_answered(cx).then(|| self.end(&End::Fault(fault), cx))
+    }
+
+    /// The target has had time enough.
+    pub(super) fn on_fault_timer(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
+        let fault = self.rare.as_ref()?.fault?;
+        Some(self.end(&End::Fault(fault), cx))
+    }
+
+    /// Whether the target has received all of the client's messages, and what it sent meanwhile was acted on.
+    /// Otherwise a receipt wakes the session.
+    fn is_answered(&mut self, cx: &mut Cx<'_>) -> bool {
+        let (messages, bytes) = cx.take_receipts();
+        self.credit.give_back(messages, bytes);
+        let stalled = self.rare.as_ref().is_some_and(|rare| rare.stalled.is_some());
+        if self.credit.messages > 0 {
+            cx.wake_on_receipts(true);
+        }
+        self.credit.messages == 0 && !stalled && !cx.has_mail()
     }
 
     /// There may be room again, or credit, or time has passed: goes on where it stopped.
@@ -115,7 +161,7 @@ impl Session {
             self.send_or_stall(*stalled, cx);
         }
         let rare = self.rare.as_mut()?;
-        if !rare.paused || rare.stalled.is_some() {
+        if !rare.paused || rare.stalled.is_some() || rare.fault.is_some() {
             return None;
         }
         rare.paused = false;

@@ -16,9 +16,10 @@ pub struct Outbox {
     waiting: usize,
     /// Bytes of the first frame that were written.
     begun: usize,
-    /// The answer to the latest Ping. An unwritten answer to an earlier one is forgotten.
-    pong: Option<Bytes>,
 }
+
+/// Answers to Pings that wait, at most: of more Pings than that the latest is answered (RFC 6455 section 5.5.3).
+const PONGS: usize = 16;
 
 struct Frame {
     head: Head,
@@ -44,7 +45,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.pong.is_none()
+        self.frames.is_empty()
     }
 
     /// Puts a frame behind the others.
@@ -54,9 +55,19 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// Answers a Ping: before what else waits, and instead of the answers that still wait.
+    /// Answers a Ping: before what else waits, behind the answers that wait, and instead of the last of them when
+    /// there are [`PONGS`].
     pub fn pong(&mut self, payload: Bytes) {
-        self.pong = Some(payload);
+        let first = usize::from(self.begun > 0);
+        let pongs = self.frames.iter().skip(first).take_while(|frame| frame.opcode == Opcode::Pong).count();
+        let mut place = first + pongs;
+        if pongs >= PONGS {
+            place -= 1;
+            self.waiting -= self.frames.remove(place).map_or(0, |last| last.len());
+        }
+        let pong = Frame::new(Opcode::Pong, payload);
+        self.waiting += pong.len();
+        self.frames.insert(place, pong);
     }
 
     /// Gives up data frames that nobody has begun to write, oldest first, until less than `limit` waits or none is
@@ -89,19 +100,7 @@ impl Outbox {
     }
 
     /// Shows what is to be written next, piece by piece, until `take` has had enough and says so with `false`.
-    pub fn gather<'a>(&'a mut self, mut take: impl FnMut(&'a [u8]) -> bool) {
-        if let Some(payload) = self.pong.take() {
-            let place = usize::from(self.begun > 0);
-            // An answer to an earlier Ping that did not get away.
-            if self.frames.get(place).is_some_and(|frame| frame.opcode == Opcode::Pong)
-                && let Some(earlier) = self.frames.remove(place)
-            {
-                self.waiting -= earlier.len();
-            }
-            let pong = Frame::new(Opcode::Pong, payload);
-            self.waiting += pong.len();
-            self.frames.insert(place, pong);
-        }
+    pub fn gather<'a>(&'a self, mut take: impl FnMut(&'a [u8]) -> bool) {
         let mut skip = self.begun;
         for frame in &self.frames {
             for piece in [frame.head.as_bytes(), &frame.payload[..]] {
@@ -168,12 +167,30 @@ mod tests {
     }
 
     #[test]
-    fn of_many_pings_the_latest_is_answered() {
+    fn each_ping_is_answered_before_data_and_in_order() {
         let mut outbox = Outbox::default();
-        for n in 0..1_000 {
-            outbox.pong(Bytes::from(format!("{n}")));
+        outbox.push(Opcode::Text, Bytes::from_static(b"abc"));
+        for payload in ["1", "2", "3"] {
+            outbox.pong(Bytes::from(payload));
         }
-        assert_eq!(bytes(&mut outbox), b"\x8a\x03999");
+        assert_eq!(bytes(&mut outbox), b"\x8a\x011\x8a\x012\x8a\x013\x81\x03abc");
+        assert_eq!(outbox.waiting(), 14);
+    }
+
+    #[test]
+    fn of_more_pings_than_fit_the_latest_is_answered_and_nothing_grows() {
+        let mut outbox = Outbox::default();
+        outbox.push(Opcode::Text, Bytes::from_static(b"abc"));
+        bytes(&mut outbox);
+        outbox.advance(2);
+        for n in 0..1_000 {
+            outbox.pong(Bytes::from(format!("{n:03}")));
+        }
+        let written = bytes(&mut outbox);
+        assert_eq!(outbox.frames.len(), 1 + PONGS);
+        assert_eq!(written.len(), outbox.waiting());
+        assert!(written.starts_with(b"abc\x8a\x03000\x8a\x03001"), "those that came first are answered first");
+        assert!(written.ends_with(b"\x8a\x03999"), "and the latest is answered");
     }
 
     #[test]

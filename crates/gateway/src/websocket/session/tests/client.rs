@@ -129,17 +129,19 @@ fn topics_that_start_with_an_at_sign_never_reach_a_client() {
 }
 
 #[test]
-fn a_ping_is_answered_and_of_many_the_latest() {
+fn each_ping_is_answered_and_of_a_flood_the_latest() {
     let mut stage = open();
     stage.frame(9, b"data");
     assert_eq!(stage.got(), [(10, b"data".to_vec())]);
+    stage.bytes(&mut [super::stage::frame(9, b"1"), super::stage::frame(9, b"2")].concat());
+    assert_eq!(stage.got(), [(10, b"1".to_vec()), (10, b"2".to_vec())]);
     stage.takes = Some(0);
     for n in 0..1_000 {
         stage.frame(9, format!("{n}").as_bytes());
     }
     stage.takes = None;
     let pongs = stage.got();
-    assert!(pongs.len() <= 2, "{}", pongs.len());
+    assert!(pongs.len() <= 17, "{}", pongs.len());
     assert_eq!(pongs.last(), Some(&(10, b"999".to_vec())));
 }
 

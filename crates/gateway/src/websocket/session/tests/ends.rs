@@ -5,6 +5,7 @@ use super::stage::{Stage, open, open_with, spawn};
 use kernel::term::View;
 use kernel::{Exit, Next};
 use serde_json::json;
+use std::time::Duration;
 
 type Act = fn(&mut Stage);
 
@@ -172,6 +173,35 @@ fn after_a_fault_input_is_discarded() {
     stage.text("later still");
     assert_eq!(stage.target.topics(), ["ws.message", "ws.leave"]);
     assert_eq!(stage.got_close(), Some((1002, "protocol error".to_owned())));
+    assert_eq!(stage.want(), Want::Finish);
+}
+
+/// What the target answers in the slice in which it receives goes out before the close frame; Autobahn asks for it
+/// (3.2, 4.1.3, 5.15).
+#[test]
+fn what_came_before_a_fault_is_answered_before_the_close_frame() {
+    let mut stage = open();
+    stage.target.answers.set(true);
+    let bytes = [super::stage::frame(1, b"one"), super::stage::frame(1, b"two"), super::stage::frame(3, b"bad")];
+    stage.bytes(&mut bytes.concat());
+    let frames = stage.got();
+    assert_eq!(frames[..2], [(1, b"one".to_vec()), (1, b"two".to_vec())]);
+    assert_eq!((frames[2].0, frames.len()), (8, 3));
+    assert_eq!(stage.leave(), ("protocol".to_owned(), "protocol error".to_owned(), 1002));
+    assert_eq!(stage.want(), Want::Finish);
+}
+
+#[test]
+fn a_target_that_does_not_receive_holds_a_close_for_a_fault_up_for_a_second() {
+    let mut stage = open();
+    stage.target.deaf.set(true);
+    stage.bytes(&mut [super::stage::frame(1, b"good"), super::stage::frame(3, b"bad")].concat());
+    assert_eq!(stage.want(), Want::Pause);
+    stage.pass(Duration::from_millis(900));
+    assert!(stage.is_alive());
+    stage.pass(Duration::from_millis(200));
+    assert_eq!(stage.got_close(), Some((1002, "protocol error".to_owned())));
+    assert!(!stage.is_alive());
     assert_eq!(stage.want(), Want::Finish);
 }
 

@@ -22,13 +22,15 @@ impl Factory for NoSeeds {
     }
 }
 
-/// A process that notes its mail, or leaves it where it is while it is deaf.
+/// A process that notes its mail, answers it if it is asked to, or leaves it where it is while it is deaf.
 #[derive(Clone, Default)]
 pub(super) struct Puppet {
     pub(super) pid: Option<Pid>,
     seen: Rc<RefCell<Vec<(String, Value)>>>,
     exits: Rc<RefCell<Vec<Exit>>>,
     pub(super) deaf: Rc<Cell<bool>>,
+    /// Whether it sends each client's message back.
+    pub(super) answers: Rc<Cell<bool>>,
 }
 
 impl Process for Puppet {
@@ -39,6 +41,11 @@ impl Process for Puppet {
             match mail {
                 Mail::Message(message) => {
                     cx.received(message.from, claim);
+                    if self.answers.get() && &*message.topic == "ws.message" {
+                        let answer =
+                            Message { topic: Topic::from("ws.send"), from: cx.pid(), body: message.body.clone() };
+                        cx.send(message.from, answer).expect("the client lives");
+                    }
                     let from = message.from.text(cx.hosts()).to_string();
                     let data = match &message.body {
                         Body::None => Value::Null,
