@@ -1,4 +1,5 @@
-//! The time limits of an HTTP connection, where hyper has only one: between two requests, and for a request's headers.
+//! The time limits of an HTTP connection, where hyper has only one: between two requests, for a request's headers, and
+//! while the client takes nothing of an answer.
 //!
 //! A connection *idles* until a byte of a request comes, is *asked* until its headers are complete, and is *busy*
 //! until it is answered. Only the service knows when the last two change, so it says so.
@@ -16,6 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const IDLE: u8 = 0;
 const ASKED: u8 = 1;
 const BUSY: u8 = 2;
+/// Busy, and the client takes nothing.
+const STUCK: u8 = 3;
 
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -53,6 +56,8 @@ pub(crate) struct Watched {
     header: Duration,
     /// The stage that the alarm is for.
     armed: u8,
+    /// Something was written since the alarm was set.
+    wrote: bool,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -60,12 +65,31 @@ impl Watched {
     /// Watches a stream that has just been accepted: it is given the time for headers at once.
     pub(crate) fn new(stream: Stream, stage: Stage, idle: Duration, header: Duration) -> Watched {
         let alarm = Box::pin(sleep_until(Instant::now() + idle));
-        Watched { stream, stage, idle, header, armed: BUSY, alarm }
+        Watched { stream, stage, idle, header, armed: BUSY, wrote: false, alarm }
     }
 
     /// The stream, without limits.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Watches over a client that takes nothing while it is being answered.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.wrote = true;
+            if self.armed == STUCK {
+                self.armed = BUSY;
+            }
+            return written;
+        }
+        if self.stage.0.load(Ordering::Relaxed) != BUSY {
+            return Poll::Pending;
+        }
+        if self.armed != STUCK {
+            self.armed = STUCK;
+            self.alarm.as_mut().reset(Instant::now() + self.idle);
+        }
+        self.alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -80,12 +104,19 @@ impl AsyncRead for Watched {
             return Poll::Ready(read);
         }
         let stage = this.stage.0.load(Ordering::Relaxed);
-        if stage != this.armed {
+        if stage == BUSY {
+            if this.armed != STUCK {
+                this.armed = BUSY;
+            }
+            return Poll::Pending;
+        }
+        // An answer that is still on its way is progress, too.
+        if stage != this.armed || std::mem::take(&mut this.wrote) {
             this.armed = stage;
             let limit = if stage == ASKED { this.header } else { this.idle };
             this.alarm.as_mut().reset(Instant::now() + limit);
         }
-        if stage == BUSY || this.alarm.as_mut().poll(cx).is_pending() {
+        if this.alarm.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         if stage == ASKED {
@@ -98,7 +129,8 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,7 +146,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

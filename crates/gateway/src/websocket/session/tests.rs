@@ -2,6 +2,7 @@
 
 mod client;
 mod ends;
+mod pressure;
 mod stage;
 mod target;
 mod transfer;
