@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bystander import Bystander
 from harness.folders import GOOD, HANDLER
 from harness.lease import Lease
 from harness.server import ROOT, Server, binary
@@ -122,6 +123,21 @@ def own_relay(own_server):
         return own_server("relay", shards=shards, services=RELAY)
 
     return start
+
+
+@pytest.fixture
+def hostile(server):
+    """The application that test_hostile_*.py attack: an echo, and every time limit below a second."""
+    return server("hostile", shards=2)
+
+
+@pytest.fixture
+def bystander(hostile):
+    """Clients beside the attack: `served()` asks whether they notice it. They are asked at the test's end, too."""
+    bystander = Bystander(hostile)
+    bystander.served()
+    yield bystander
+    bystander.served()
 
 
 @pytest.fixture

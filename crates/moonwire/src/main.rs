@@ -13,7 +13,6 @@ mod method;
 
 mod factory;
 mod node;
-mod probes;
 mod reload;
 mod run;
 mod services;

@@ -141,6 +141,14 @@ def handshake_headers(**changed):
     return {name: value for name, value in headers.items() if value is not None}
 
 
+def handshake(path, host="a", extra=(), **changed):
+    """A handshake as bytes; `extra` are more header lines, as they stand."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in handshake_headers(**changed).items()]
+    head = "\r\n".join(lines).encode("latin-1")
+    return b"\r\n".join([head, *(line if isinstance(line, bytes) else line.encode() for line in extra), b"", b""])
+
+
 @dataclass
 class Frame:
     opcode: int

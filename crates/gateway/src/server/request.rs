@@ -7,10 +7,9 @@ use super::answer::{self, Body, RequestId};
 use super::exchange::{Asked, Draft, Exchange, Outcome};
 use super::site::{Endpoint, Handler};
 use super::tally::{Handshake, Place};
-use super::{Desk, Peer, files, limits};
+use super::{Desk, Peer, files, limits, strict};
 use crate::relay::{header, upgrade};
 use crate::router::Lookup;
-use crate::websocket::ceiling::BodyHold;
 use crate::websocket::{handshake, origin};
 use bytes::Bytes;
 use http::header::{self as names, HeaderMap, HeaderValue};
@@ -48,6 +47,11 @@ pub(crate) async fn answer(desk: Rc<Desk>, peer: Rc<Peer>, request: Request<Inco
     let id = RequestId::next();
     desk.site.tally.request();
     let busy = peer.stage.busy();
+    if let Err(doubt) = strict::check(&request) {
+        // Where this request ends, and so where another begins, is not to be guessed.
+        let response = answer::plain(doubt.status(), doubt.reason(), id, request.headers());
+        return answer::with_header(response, names::CONNECTION, "close");
+    }
     let uri = request.uri();
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::TARGET) {
         return answer::plain(StatusCode::URI_TOO_LONG, "the URI is too long", id, request.headers());
@@ -97,10 +101,9 @@ async fn call(
         Ok(offer) => offer,
         Err(refused) => return *refused,
     };
-    let mut held = desk.local.ceiling().body(desk.local.index());
     let body = match offer {
         Some(_) => Bytes::new(),
-        None => match read_body(desk, &parts.headers, body, &mut held, id).await {
+        None => match read_body(desk, &parts.headers, body, id).await {
             Ok(body) => body,
             Err(refused) => return *refused,
         },
@@ -195,10 +198,6 @@ fn offer(
     let Some(route) = &handler.relay else {
         return Err(Box::new(answer::plain(StatusCode::BAD_REQUEST, "no WebSocket here", id, &parts.headers)));
     };
-    if desk.local.with(|_, sockets| sockets.is_draining()) {
-        // It would be closed at once.
-        return Err(Box::new(unavailable("the server shuts down", id, &parts.headers)));
-    }
     let trusted = site.trusts(peer.addr.ip());
     let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
     let served = origin::served("http", authority, &parts.headers, trusted);
@@ -212,10 +211,8 @@ fn offer(
         response
     })?;
     let place = route.places.take(site.client_ip(peer.addr.ip(), &parts.headers)).ok_or_else(|| {
-        if let Some(left_out) = route.full.may(Instant::now()) {
-            let fault = "too many connections";
-            tracing::warn!(entry = %route.relay.entry, request_id = %id, fault, left_out, "refused");
-        }
+        let fault = "too many connections";
+        tracing::warn!(entry = %route.relay.entry, request_id = %id, fault, "refused");
         site.tally.handshake(Handshake::Limited);
         unavailable("too many connections", id, &parts.headers)
     })?;
@@ -227,7 +224,6 @@ async fn read_body(
     desk: &Desk,
     headers: &HeaderMap,
     body: Incoming,
-    held: &mut BodyHold,
     id: RequestId,
 ) -> Result<Bytes, Box<Response<Body>>> {
     let most = desk.site.max_body;
@@ -243,24 +239,8 @@ async fn read_body(
     if announced.unwrap_or(0) == 0 && !headers.contains_key(names::TRANSFER_ENCODING) {
         return Ok(Bytes::new());
     }
-    let whole = async {
-        let mut body = Limited::new(body, most);
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            if !held.grow(data.len()) {
-                return Ok(None);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(Bytes::from(whole)))
-    };
-    match timeout(desk.site.timeouts.body, whole).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => {
-            let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is full");
-            Err(Box::new(answer::with_header(*refused, names::RETRY_AFTER, limits::RETRY_AFTER)))
-        }
+    match timeout(desk.site.timeouts.body, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))
         }

@@ -1,15 +1,16 @@
-//! The time limits of an HTTP connection, where hyper has only one: between two requests, for a request's headers, and
-//! while the client takes nothing of an answer.
+//! The time limits of an HTTP connection, where hyper has only one: between two requests, and for a request's headers.
 //!
 //! A connection *idles* until a byte of a request comes, is *asked* until its headers are complete, and is *busy*
-//! until it is answered. Only the service knows when the last two change, so it says so.
+//! until it is answered. Only the service knows when the last two change, so it says so. While the client takes nothing
+//! of what is written, that has the time of an idle connection, and what is taken begins it anew: a slow line is served
+//! to the end, and a client that does not read is not waited for.
 
 use super::stream::Stream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -17,8 +18,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const IDLE: u8 = 0;
 const ASKED: u8 = 1;
 const BUSY: u8 = 2;
-/// Busy, and the client takes nothing.
-const STUCK: u8 = 3;
+/// No stage: the alarm is for a client that takes nothing.
+const WRITING: u8 = 3;
 
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -56,8 +57,6 @@ pub(crate) struct Watched {
     header: Duration,
     /// The stage that the alarm is for.
     armed: u8,
-    /// Something was written since the alarm was set.
-    wrote: bool,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -65,31 +64,12 @@ impl Watched {
     /// Watches a stream that has just been accepted: it is given the time for headers at once.
     pub(crate) fn new(stream: Stream, stage: Stage, idle: Duration, header: Duration) -> Watched {
         let alarm = Box::pin(sleep_until(Instant::now() + idle));
-        Watched { stream, stage, idle, header, armed: BUSY, wrote: false, alarm }
+        Watched { stream, stage, idle, header, armed: BUSY, alarm }
     }
 
     /// The stream, without limits.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
-    }
-
-    /// Watches over a client that takes nothing while it is being answered.
-    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.wrote = true;
-            if self.armed == STUCK {
-                self.armed = BUSY;
-            }
-            return written;
-        }
-        if self.stage.0.load(Ordering::Relaxed) != BUSY {
-            return Poll::Pending;
-        }
-        if self.armed != STUCK {
-            self.armed = STUCK;
-            self.alarm.as_mut().reset(Instant::now() + self.idle);
-        }
-        self.alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -103,20 +83,16 @@ impl AsyncRead for Watched {
             }
             return Poll::Ready(read);
         }
-        let stage = this.stage.0.load(Ordering::Relaxed);
-        if stage == BUSY {
-            if this.armed != STUCK {
-                this.armed = BUSY;
-            }
+        if this.armed == WRITING {
             return Poll::Pending;
         }
-        // An answer that is still on its way is progress, too.
-        if stage != this.armed || std::mem::take(&mut this.wrote) {
+        let stage = this.stage.0.load(Ordering::Relaxed);
+        if stage != this.armed {
             this.armed = stage;
             let limit = if stage == ASKED { this.header } else { this.idle };
             this.alarm.as_mut().reset(Instant::now() + limit);
         }
-        if this.alarm.as_mut().poll(cx).is_pending() {
+        if stage == BUSY || this.alarm.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         if stage == ASKED {
@@ -127,10 +103,29 @@ impl AsyncRead for Watched {
     }
 }
 
+impl Watched {
+    /// Watches over a write: what it came to, or that it took too long.
+    fn written(&mut self, cx: &mut Context<'_>, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if taken.is_ready() {
+            if self.armed == WRITING {
+                self.armed = BUSY;
+            }
+            return taken;
+        }
+        if self.armed != WRITING {
+            self.armed = WRITING;
+            self.alarm.as_mut().reset(Instant::now() + self.idle);
+        }
+        ready!(self.alarm.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(cx, written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let taken = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.written(cx, taken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,12 +137,13 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.written(cx, written)
+        let this = self.get_mut();
+        let taken = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(cx, taken)
     }
 
     fn is_write_vectored(&self) -> bool {

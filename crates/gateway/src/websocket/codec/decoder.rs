@@ -149,10 +149,13 @@ impl Decoder {
         self.assembly.capacity()
     }
 
-    /// Gives up the unfinished message. Whatever comes is discarded.
-    pub fn abandon(&mut self) {
-        self.end();
-        self.spent = Spent::Nothing;
+    /// What the frame under way still lacks: 0 between frames, and more than any frame while its head is not complete.
+    pub fn missing(&self) -> u64 {
+        match &self.phase {
+            Phase::Head { len: 0, .. } | Phase::Ended => 0,
+            Phase::Head { .. } => u64::MAX,
+            Phase::Payload { missing, .. } => *missing,
+        }
     }
 
     /// Whether the client closed or broke the protocol, so that whatever comes is discarded.

@@ -17,6 +17,17 @@ pub(super) const FAULT: u64 = 4;
 /// Heartbeats have a new number after each change, so that mail of an older timer is known.
 const HEARTBEATS: u64 = 16;
 
+/// A frame that is on its way shows life with each so many bytes.
+const PROGRESS: u64 = 16 << 10;
+
+/// Whether what came shows that the client lives: a frame has come to its end or begun, or a large one comes on. A
+/// byte now and then of a frame that never ends does not. `before` and `after` are what the frame under way lacked.
+pub(super) fn is_life(before: u64, after: u64, came: u64) -> bool {
+    let is_same_head = after == before && came < 14;
+    let is_same_frame = before != 0 && after != 0 && (is_same_head || before.checked_sub(came) == Some(after));
+    !is_same_frame || before / PROGRESS != after / PROGRESS
+}
+
 /// The heartbeat of a connection whose target wants one.
 pub(super) struct Heartbeat {
     every: Duration,

@@ -7,10 +7,6 @@ use kernel::message::close_value;
 use kernel::term::Field;
 use kernel::{Body, Cx, Error, Exit, Kind, Message, Term, Topic};
 
-/// Of a client that has to go because all queues hold too much, so much of a frame that was begun may stay, so that a
-/// close frame can follow it. More, and the connection is cut.
-const KEPT: usize = 4 << 10;
-
 /// Every way in which a connection can end.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
@@ -24,8 +20,6 @@ pub(crate) enum End {
     Fault(Fault),
     /// The client does not read what is sent to it.
     Slow,
-    /// All queues together hold too much, and this client is the slowest.
-    Evicted,
     /// `ws.close`.
     Asked(u16, String),
     /// `process.cancel`.
@@ -49,7 +43,7 @@ impl End {
             End::Idle => "idle",
             End::Fault(Fault::TooBig) => "too_big",
             End::Fault(_) => "protocol",
-            End::Slow | End::Evicted => "slow",
+            End::Slow => "slow",
             End::Shutdown => "shutdown",
             End::Asked(..) | End::Cancelled | End::Target { .. } | End::Link | End::Terminated => "server",
         }
@@ -63,7 +57,7 @@ impl End {
             End::Idle => "idle timeout",
             End::Fault(Fault::TooBig) => "message too big",
             End::Fault(_) => "protocol error",
-            End::Slow | End::Evicted => "slow client",
+            End::Slow => "slow client",
             End::Shutdown => "server shutting down",
             End::Asked(..) | End::Cancelled | End::Target { .. } | End::Link | End::Terminated => "closed by server",
         }
@@ -74,7 +68,7 @@ impl End {
         match self {
             End::Client(code, _) => code.unwrap_or(1005),
             End::Fault(fault) => fault.code(),
-            End::Slow | End::Evicted => 1013,
+            End::Slow => 1013,
             End::Asked(code, _) => *code,
             End::Cancelled => 1001,
             End::Target { failed: false } => 1000,
@@ -94,7 +88,7 @@ impl End {
             End::Asked(code, reason) => Some((Some(*code), reason)),
             End::Target { failed: false } => Some((Some(1000), "")),
             End::Target { failed: true } | End::Link => Some((Some(1011), "internal error")),
-            End::Slow | End::Evicted | End::Cancelled | End::Shutdown => Some((Some(self.code()), self.reason())),
+            End::Slow | End::Cancelled | End::Shutdown => Some((Some(self.code()), self.reason())),
         }
     }
 
@@ -113,9 +107,7 @@ impl End {
             End::Idle => Kind::Timeout,
             End::Fault(_) => Kind::Invalid,
             End::Link | End::Terminated => Kind::Canceled,
-            End::Client(..) | End::Lost | End::Slow | End::Evicted | End::Target { .. } | End::Shutdown => {
-                Kind::Unavailable
-            }
+            End::Client(..) | End::Lost | End::Slow | End::Target { .. } | End::Shutdown => Kind::Unavailable,
         };
         let mut error = Error::new(kind, format!("the connection ended with {code}: {reason}"));
         error.retryable = false;
@@ -132,7 +124,6 @@ impl Session {
         self.log(end, cx);
         match end.frame() {
             None => self.cut(),
-            Some(_) if matches!(end, End::Evicted) && self.make_room() > KEPT => self.cut(),
             Some((code, reason)) => {
                 if matches!(end, End::Slow)
                     && let Some(outbox) = &mut self.outbox
@@ -145,7 +136,7 @@ impl Session {
                     payload.extend_from_slice(encoder::cut_reason(reason).as_bytes());
                 }
                 self.push(Opcode::Close, Bytes::from(payload));
-                let answered = matches!(end, End::Client(..) | End::Fault(_) | End::Evicted);
+                let answered = matches!(end, End::Client(..) | End::Fault(_));
                 self.phase = Phase::Closing { answered };
                 // The client's close frame may be among what was read and not acted on.
                 self.on_bytes_after(&mut unread);
@@ -153,14 +144,6 @@ impl Session {
         }
         self.mark();
         end.exit()
-    }
-
-    /// Gives up all that can be given up, in both directions. How many bytes of a frame that was begun are left.
-    fn make_room(&mut self) -> usize {
-        self.decoder.abandon();
-        let Some(outbox) = &mut self.outbox else { return 0 };
-        outbox.drop_data();
-        outbox.waiting()
     }
 
     /// Ends that someone may look for in the log.

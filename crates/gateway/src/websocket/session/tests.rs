@@ -2,7 +2,6 @@
 
 mod client;
 mod ends;
-mod pressure;
 mod stage;
 mod target;
 mod transfer;

@@ -1,7 +1,7 @@
 //! "To the client", slow clients, Pings.
 
 use super::super::Want;
-use super::stage::{Stage, open, open_with};
+use super::stage::{Stage, frame, open, open_with};
 use bytes::Bytes;
 use kernel::{Body, Frame, Message, Next, Refused, Term, Topic};
 use manifest::SlowPolicy;
@@ -133,7 +133,7 @@ fn each_ping_is_answered_and_of_a_flood_the_latest() {
     let mut stage = open();
     stage.frame(9, b"data");
     assert_eq!(stage.got(), [(10, b"data".to_vec())]);
-    stage.bytes(&mut [super::stage::frame(9, b"1"), super::stage::frame(9, b"2")].concat());
+    stage.bytes(&mut [frame(9, b"1"), frame(9, b"2")].concat());
     assert_eq!(stage.got(), [(10, b"1".to_vec()), (10, b"2".to_vec())]);
     stage.takes = Some(0);
     for n in 0..1_000 {
@@ -174,6 +174,26 @@ fn any_frame_counts_as_life() {
     assert!(stage.is_alive());
     let pings = stage.got().into_iter().filter(|(opcode, _)| *opcode == 9).count();
     assert!((8..=9).contains(&pings), "{pings}");
+}
+
+/// Slow-loris: of a head, of a payload, of a large one.
+#[test]
+fn bytes_of_a_frame_that_never_ends_count_as_no_life_and_progress_does() {
+    let drip = |head: &[u8], piece: usize| {
+        let mut stage = silent();
+        let mut bytes = head.to_vec();
+        for _ in 0..9 {
+            stage.bytes(&mut bytes);
+            stage.pass(Duration::from_secs(4));
+            bytes = vec![0; piece];
+        }
+        stage.is_alive()
+    };
+    let head = &frame(2, &[0; 1 << 19])[..];
+    assert!(!drip(&[0x81], 0), "a head that never ends");
+    assert!(!drip(&head[..14], 1), "a payload that never ends");
+    assert!(!drip(&frame(9, &[0; 125])[..6], 1), "a Ping that never ends");
+    assert!(drip(&head[..14], 8 << 10), "a large message on a slow line");
 }
 
 fn flooded(policy: SlowPolicy) -> Stage {
