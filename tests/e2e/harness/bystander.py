@@ -1,6 +1,5 @@
 """Who must not notice: well-behaved clients beside a hostile one, and what the server's process takes meanwhile."""
 
-import os
 import time
 from pathlib import Path
 
@@ -42,6 +41,6 @@ def resident(server):
 
 
 def processor_seconds(server):
-    """Seconds of a processor that the server has used so far."""
-    fields = Path(f"/proc/{server.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of a processor that the server's threads have used so far, to the nanosecond."""
+    tasks = Path(f"/proc/{server.child.pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
