@@ -2,10 +2,12 @@
 //!
 //! Everything in this folder that decides is a function of bytes and headers: [`handshake`] says whether a
 //! request may become a connection, [`origin`] whether the page that asks for it may, [`codec`] turns bytes
-//! into messages and messages into bytes, and [`session`] is the connection as a process: mail and bytes in,
-//! messages and frames out. None of them reads, writes, waits or asks for the time. [`socket`] does.
+//! into messages and messages into bytes, [`deflate`] makes them smaller, and [`session`] is the connection as a
+//! process: mail and bytes in, messages and frames out. None of them reads, writes, waits or asks for the time.
+//! [`socket`] does.
 
 pub mod codec;
+pub mod deflate;
 pub mod handshake;
 pub mod origin;
 pub mod session;

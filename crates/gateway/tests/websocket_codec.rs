@@ -8,6 +8,7 @@ use proptest::prelude::*;
 enum Seen {
     Text(String),
     Binary(Vec<u8>),
+    Deflated(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -24,6 +25,7 @@ impl From<Event<'_>> for Seen {
             Event::Ping(data) => Seen::Ping(data.to_vec()),
             Event::Pong(data) => Seen::Pong(data.to_vec()),
             Event::Close { code, reason } => Seen::Close(code, reason.to_owned()),
+            Event::Deflated { binary, data } => Seen::Deflated(binary, data.to_vec()),
             Event::Fault(fault) => Seen::Fault(fault),
         }
     }
@@ -92,6 +94,60 @@ fn the_examples_of_section_5_7_are_understood() {
     assert_eq!(decode(b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [Seen::Pong(b"Hello".to_vec())]);
     assert_eq!(decode(&frame(0x82, &[7; 256])), [Seen::Binary(vec![7; 256])]);
     assert_eq!(decode(&frame(0x82, &[7; 65536])), [Seen::Binary(vec![7; 65536])]);
+}
+
+/// The same for a connection that agreed on permessage-deflate.
+fn decode_deflate(bytes: &[u8]) -> Vec<Seen> {
+    let pieces = |size: usize| {
+        let mut decoder = Decoder::new(LIMIT).with_deflate();
+        let mut seen = Vec::new();
+        for piece in bytes.chunks(size.max(1)) {
+            let mut piece = piece.to_vec();
+            let mut rest = &mut piece[..];
+            while let Some(event) = decoder.next(&mut rest) {
+                seen.push(event.into());
+            }
+        }
+        seen
+    };
+    let whole = pieces(bytes.len());
+    for size in [1, 2, 3, 7] {
+        assert_eq!(pieces(size), whole, "{size} bytes at a time: {bytes:x?}");
+    }
+    whole
+}
+
+#[test]
+fn rsv1_marks_a_compressed_message_on_its_first_frame_and_nowhere_else() {
+    let reserved = Seen::Fault(Fault::Protocol(Violation::ReservedBits));
+    assert_eq!(decode_deflate(&frame(0xc1, b"\xff")), [Seen::Deflated(false, vec![0xff])], "its text is not text yet");
+    assert_eq!(decode_deflate(&frame(0xc2, b"")), [Seen::Deflated(true, vec![])]);
+    assert_eq!(decode_deflate(&frame(0x81, b"plain")), [text("plain")]);
+    let fragments =
+        [frame(0x41, b"\xf2"), frame(0x89, b"!"), frame(0x00, b""), frame(0x80, b"\x00"), frame(0x81, b"x")];
+    let expected = [Seen::Ping(b"!".to_vec()), Seen::Deflated(false, b"\xf2\x00".to_vec()), text("x")];
+    assert_eq!(decode_deflate(&fragments.concat()), expected);
+    let after = [frame(0x41, b"a"), frame(0x80, b"b"), frame(0x01, b"c"), frame(0x80, b"\xff")].concat();
+    let expected = [Seen::Deflated(false, b"ab".to_vec()), Seen::Fault(Fault::InvalidUtf8)];
+    assert_eq!(decode_deflate(&after), expected, "the next message is a plain one again");
+    for first in [0xc0, 0xc8, 0xc9, 0xca, 0x40, 0xe1, 0xd1, 0xa1, 0x91, 0xc3] {
+        assert_eq!(decode_deflate(&frame(first, b"")), std::slice::from_ref(&reserved), "first byte {first:x}");
+    }
+    for first in [0xc0, 0x40] {
+        let bytes = [frame(0x41, b"a"), frame(first, b"b")].concat();
+        assert_eq!(decode_deflate(&bytes), std::slice::from_ref(&reserved), "a continuation with RSV1");
+    }
+}
+
+#[test]
+fn a_compressed_message_may_be_a_little_larger_than_the_limit_and_no_more() {
+    let head = |first: u8, len: u64| [&[first, 0xff][..], &len.to_be_bytes(), &KEY].concat();
+    let most = (LIMIT + LIMIT / 8 + 1024) as u64;
+    assert_eq!(decode_deflate(&head(0xc2, most)), []);
+    assert_eq!(decode_deflate(&head(0xc2, most + 1)), [Seen::Fault(Fault::TooBig)]);
+    assert_eq!(decode_deflate(&head(0x82, LIMIT as u64 + 1)), [Seen::Fault(Fault::TooBig)]);
+    let fragments = [frame(0x42, &[0; 30_000]), head(0x80, most - 30_000 + 1)].concat();
+    assert_eq!(decode_deflate(&fragments), [Seen::Fault(Fault::TooBig)]);
 }
 
 #[test]

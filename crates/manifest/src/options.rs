@@ -52,9 +52,10 @@ pub enum SlowPolicy {
 }
 
 /// Whether messages are compressed (permessage-deflate).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
     /// They are not.
+    #[default]
     Off,
     /// Each on its own.
     On,
@@ -131,16 +132,11 @@ fn compression(fields: &mut Fields<'_>) -> Compression {
     let choices = [("off", Compression::Off), ("on", Compression::On), ("takeover", Compression::Takeover)];
     let Some(node) = fields.get(NAME) else { return Compression::Off };
     // Many YAML libraries write `on` and `off` as booleans.
-    let chosen = match node.plain() {
-        Some(Plain::Bool(false)) => Some(Compression::Off),
-        Some(Plain::Bool(true)) => Some(Compression::On),
-        _ => fields.choice_of(NAME, node, &choices),
-    };
-    if let Some(Compression::On | Compression::Takeover) = chosen {
-        let found = format!("{} is not yet possible", node.describe());
-        fields.refuse(NAME, node, &format!("{found}: this version does not compress, write off"));
+    match node.plain() {
+        Some(Plain::Bool(false)) => Compression::Off,
+        Some(Plain::Bool(true)) => Compression::On,
+        _ => fields.choice_of(NAME, node, &choices).unwrap_or(Compression::Off),
     }
-    chosen.unwrap_or(Compression::Off)
 }
 
 fn subprotocols(fields: &mut Fields<'_>) -> Vec<String> {

@@ -112,7 +112,7 @@ impl Stage {
         let relay = Arc::new(Relay { entry: "app:ws".to_owned(), options });
         self.local.with(|shard, sockets| {
             let host = shard.node().hosts.find("app:gateway").expect("a host");
-            let pending = sockets.begin(shard, host, wanted, relay, Box::new(())).expect("a target");
+            let pending = sockets.begin(shard, host, wanted, None, relay, Box::new(())).expect("a target");
             sockets.open(shard, pending, socket.into(), &mut []);
         });
         client

@@ -28,7 +28,7 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     let (Some(offer), Some(route)) = (handshake, &handler.relay) else {
         return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked);
     };
-    let Offer { upgrade, accept_key, subprotocol, place } = offer;
+    let Offer { upgrade, accept_key, subprotocol, agreed, place } = offer;
     let entry = &handler.entry;
     let router = &route.relay.entry;
     let refuse = |result| {
@@ -62,8 +62,9 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     };
     let target = wanted.target;
     let held: Box<dyn Any> = Box::new((peer.open.clone(), place));
-    let begun =
-        desk.local.with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, route.relay.clone(), held));
+    let begun = desk
+        .local
+        .with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, agreed, route.relay.clone(), held));
     let pending = match begun {
         Ok(pending) => pending,
         Err(error) => {
@@ -92,6 +93,9 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     headers.insert(names::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(names::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(names::SEC_WEBSOCKET_ACCEPT, accept_key);
+    if let Some(agreed) = agreed {
+        headers.insert(names::SEC_WEBSOCKET_EXTENSIONS, agreed.answer());
+    }
     match subprotocol {
         Some(name) => answer::with_header(response, names::SEC_WEBSOCKET_PROTOCOL, &name),
         None => response,

@@ -10,6 +10,7 @@ use super::tally::{Handshake, Place};
 use super::{Desk, Peer, files, limits, strict};
 use crate::relay::{header, upgrade};
 use crate::router::Lookup;
+use crate::websocket::deflate::Agreement;
 use crate::websocket::{handshake, origin};
 use bytes::Bytes;
 use http::header::{self as names, HeaderMap, HeaderValue};
@@ -39,6 +40,7 @@ pub(crate) struct Offer {
     pub(crate) upgrade: OnUpgrade,
     pub(crate) accept_key: HeaderValue,
     pub(crate) subprotocol: Option<String>,
+    pub(crate) agreed: Option<Agreement>,
     pub(crate) place: Place,
 }
 
@@ -217,7 +219,7 @@ fn offer(
         unavailable("too many connections", id, &parts.headers)
     })?;
     let subprotocol = accept.subprotocol.map(str::to_owned);
-    Ok(Offer { upgrade, accept_key: accept.accept_key, subprotocol, place })
+    Ok(Offer { upgrade, accept_key: accept.accept_key, subprotocol, agreed: accept.agreed, place })
 }
 
 async fn read_body(

@@ -155,7 +155,11 @@ impl Site {
 impl RelayRoute {
     fn new(router: &EntryId, options: &RelayOptions) -> RelayRoute {
         RelayRoute {
-            terms: Terms { origins: options.allowed_origins.clone(), subprotocols: options.subprotocols.clone() },
+            terms: Terms {
+                origins: options.allowed_origins.clone(),
+                subprotocols: options.subprotocols.clone(),
+                compression: options.compression,
+            },
             places: Places::new(options.max_connections, options.max_connections_per_ip),
             relay: Arc::new(Relay { entry: router.to_string(), options: options.clone() }),
         }

@@ -54,6 +54,13 @@ pub enum Event<'a> {
         /// The message, unmasked and in one piece.
         data: &'a [u8],
     },
+    /// A whole message as it was compressed (RFC 7692), its text not checked: [`super::deflate::inflate`] does.
+    Deflated {
+        /// A binary message, not a text.
+        binary: bool,
+        /// The message, unmasked, in one piece and compressed.
+        data: &'a [u8],
+    },
     /// The client wants a Pong with this payload.
     Ping(&'a [u8]),
     /// The client's sign of life.
@@ -114,6 +121,8 @@ impl Fault {
 pub enum Violation {
     /// Section 5.2: a reserved bit is set and no extension gives it a meaning.
     ReservedBits,
+    /// RFC 7692 section 7.2.2: a compressed message that is none.
+    BrokenDeflate,
     /// Section 5.2: an opcode that has no meaning.
     UnknownOpcode,
     /// Section 5.1: a client's frame without a mask.
@@ -141,6 +150,7 @@ impl Violation {
     pub const fn detail(self) -> &'static str {
         match self {
             Violation::ReservedBits => "a reserved bit is set",
+            Violation::BrokenDeflate => "a compressed message that cannot be inflated",
             Violation::UnknownOpcode => "an unknown opcode",
             Violation::Unmasked => "a frame without a mask",
             Violation::LengthNotMinimal => "a length in a longer form than it needs",

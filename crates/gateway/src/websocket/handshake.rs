@@ -3,13 +3,14 @@
 //! Two questions, in this order: is it an attempt at all ([`is_attempt`]; if not, it is a request like any
 //! other), and if so, is it a right one ([`check`]). A refused one never reaches a handler.
 
+use super::deflate::{self, Agreement};
 use super::origin::{self, Asking};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
-use manifest::{Origin, OriginPattern};
+use manifest::{Compression, Origin, OriginPattern};
 use sha1::{Digest, Sha1};
 
 /// What a router asks of those who want to connect.
@@ -19,6 +20,8 @@ pub struct Terms {
     pub origins: Vec<OriginPattern>,
     /// The subprotocols that are spoken here, in order of preference.
     pub subprotocols: Vec<String>,
+    /// Whether messages are compressed.
+    pub compression: Compression,
 }
 
 /// A right handshake: what the 101 must say.
@@ -28,6 +31,9 @@ pub struct Accept<'t> {
     pub accept_key: HeaderValue,
     /// The value of `Sec-WebSocket-Protocol`: our first that the client offers. None: the header is left out.
     pub subprotocol: Option<&'t str>,
+    /// How messages are compressed: [`Agreement::answer`] is the value of `Sec-WebSocket-Extensions`. None: the header
+    /// is left out.
+    pub agreed: Option<Agreement>,
 }
 
 /// A wrong handshake. Closed: these are all the reasons there are.
@@ -128,6 +134,7 @@ pub fn check<'t>(request: &Parts, served: Option<&Origin>, terms: &'t Terms) -> 
     Ok(Accept {
         accept_key: accept_key(key.as_bytes()),
         subprotocol: terms.subprotocols.iter().find(offered).map(String::as_str),
+        agreed: deflate::offer::agree(headers, terms.compression),
     })
 }
 
@@ -189,6 +196,7 @@ mod tests {
         static TERMS: std::sync::LazyLock<Terms> = std::sync::LazyLock::new(|| Terms {
             origins: vec![],
             subprotocols: vec!["chat.v2".to_owned(), "chat.v1".to_owned()],
+            compression: Compression::Off,
         });
         let served = Origin::parse("http://server.example.com").expect("an origin");
         check(&request(without, with), Some(&served), &TERMS)

@@ -11,10 +11,11 @@
 //! ```
 //!
 //! Read on: `inbound` (client to target, credit, rates), `commands` (processes to client), `transfer`, `ending`,
-//! `clock` (Pings, heartbeats, time-outs), `outbox`.
+//! `clock` (Pings, heartbeats, time-outs), `outbox`, `compressed`.
 
 mod clock;
 mod commands;
+mod compressed;
 mod ending;
 mod inbound;
 mod outbox;
@@ -26,9 +27,11 @@ mod tests;
 pub use self::outbox::Outbox;
 
 use self::clock::Heartbeat;
+use self::compressed::{Deflate, Shared};
 use self::ending::End;
 use self::inbound::{Credit, Rare};
 use super::codec::{Decoder, Event, Opcode};
+use super::deflate::Agreement;
 use bytes::Bytes;
 use kernel::message::Event as KernelEvent;
 use kernel::term::Field;
@@ -51,6 +54,13 @@ pub struct Relay {
     pub options: RelayOptions,
 }
 
+impl Relay {
+    /// The largest message of a client, in bytes.
+    fn max_message(&self) -> usize {
+        usize::try_from(self.options.max_message).unwrap_or(usize::MAX)
+    }
+}
+
 /// What a handler asked for, resolved.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -70,6 +80,10 @@ pub struct Agenda {
     due: RefCell<Vec<u32>>,
     /// The text that was last found to be UTF-8, while the turn lasts: a broadcast is checked once.
     valid: RefCell<Option<Bytes>>,
+    /// Those whose messages have to be compressed in another turn: nothing was done for them in this one, or something.
+    postponed: RefCell<(Vec<u32>, Vec<u32>)>,
+    /// What all of them compress and inflate with.
+    deflate: Shared,
     /// Frames that a slow-client policy dropped.
     pub dropped: Cell<u64>,
     /// The server stops: every session will be closed with 1012.
@@ -125,6 +139,7 @@ pub struct Session {
     heartbeat: Option<Box<Heartbeat>>,
     /// What most connections do not have: a pause, a rate.
     rare: Option<Box<Rare>>,
+    deflate: Deflate,
     /// The socket's number in the agenda.
     token: u32,
     phase: Phase,
@@ -134,6 +149,8 @@ pub struct Session {
     /// The socket takes no more for now.
     blocked: bool,
     stall_timer: bool,
+    /// What waits became less by being compressed, and mail was held back for it.
+    relieved: bool,
 }
 
 impl Agenda {
@@ -147,9 +164,22 @@ impl Agenda {
         self.due.borrow().is_empty()
     }
 
-    /// The turn is over.
-    pub fn forget(&self) {
+    /// The turn is over; `at_rest`: no process waits to run. What was postponed is due in the next one.
+    pub fn end_turn(&self, at_rest: bool) {
         self.valid.borrow_mut().take();
+        let mut due = self.due.borrow_mut();
+        let (waited, worked) = &mut *self.postponed.borrow_mut();
+        due.append(waited);
+        due.append(worked);
+        self.deflate.press.borrow_mut().end_turn(at_rest && due.is_empty());
+        self.deflate.inflaters.borrow_mut().end_turn();
+    }
+
+    /// The turn has no room to compress for a socket.
+    fn postpone(&self, token: u32, worked: bool) {
+        let lists = &mut *self.postponed.borrow_mut();
+        let list = if worked { &mut lists.1 } else { &mut lists.0 };
+        list.push(token);
     }
 
     /// Whether a text is UTF-8.
@@ -167,11 +197,19 @@ impl Agenda {
 }
 
 impl Session {
-    /// A session whose handshake is not answered yet. `token` is its socket's number.
-    pub fn new(wanted: Wanted, relay: Arc<Relay>, agenda: Rc<Agenda>, token: u32) -> Session {
-        let max_message = usize::try_from(relay.options.max_message).unwrap_or(usize::MAX);
+    /// A session whose handshake is not answered yet. `agreed`: how messages are compressed, if they are. `token` is
+    /// its socket's number.
+    pub fn new(
+        wanted: Wanted,
+        agreed: Option<Agreement>,
+        relay: Arc<Relay>,
+        agenda: Rc<Agenda>,
+        token: u32,
+    ) -> Session {
+        let decoder = Decoder::new(relay.max_message());
         Session {
-            decoder: Decoder::new(max_message),
+            decoder: if agreed.is_some() { decoder.with_deflate() } else { decoder },
+            deflate: Deflate::new(agreed),
             outbox: None,
             agenda,
             target: wanted.target,
@@ -191,6 +229,7 @@ impl Session {
             marked: false,
             blocked: false,
             stall_timer: false,
+            relieved: false,
             relay,
         }
     }
@@ -226,7 +265,7 @@ impl Session {
         if clock::is_life(before, self.decoder.missing(), came) {
             self.last_seen = cx.now();
         }
-        exit.map_or(Next::Wait, Next::End)
+        exit.map_or_else(|| self.rest(), Next::End)
     }
 
     /// What came from the client after the process has ended: its close frame is looked for, all else discarded.
@@ -265,11 +304,14 @@ impl Session {
     /// The socket was written to and may have taken everything: mail that was held back is acted on now.
     pub fn on_written(&mut self, cx: &mut Cx<'_>) -> Next {
         self.watch_writing(cx);
-        self.take_mail(cx).map_or(Next::Wait, Next::End)
+        self.take_mail(cx).map_or_else(|| self.rest(), Next::End)
     }
 
     /// What is to be written, if anything is.
     pub fn outbox(&mut self) -> Option<&mut Outbox> {
+        if self.deflate.is_on() && !self.press() {
+            return None;
+        }
         self.outbox.as_deref_mut()
     }
 
@@ -279,7 +321,7 @@ impl Session {
             self.progress = now;
         }
         let was_blocked = std::mem::replace(&mut self.blocked, blocked);
-        let held_back = self.is_held_back();
+        let held_back = self.is_held_back() | std::mem::take(&mut self.relieved);
         if let Some(outbox) = &mut self.outbox {
             outbox.advance(bytes);
             if outbox.is_empty() {
@@ -406,7 +448,7 @@ pub struct SessionProcess(pub Rc<RefCell<Session>>);
 impl Process for SessionProcess {
     fn step(&mut self, cx: &mut Cx<'_>) -> Next {
         let mut session = self.0.borrow_mut();
-        session.take_mail(cx).map_or(Next::Wait, Next::End)
+        session.take_mail(cx).or_else(|| session.unpack_more(cx)).map_or_else(|| session.rest(), Next::End)
     }
 
     fn ended(&mut self, _exit: &Exit, cx: &mut Cx<'_>) {

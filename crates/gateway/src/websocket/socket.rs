@@ -8,6 +8,7 @@ mod wire;
 
 use self::poller::{Interest, Poller, Ready};
 use self::wire::{Read, Written};
+use super::deflate::Agreement;
 use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
 use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -113,12 +114,13 @@ impl Sockets {
     }
 
     /// Spawns the session of a handshake and watches its target. An error: the target is not alive, or the host full.
-    /// `held` is dropped when the connection is over, however that comes.
+    /// `agreed`: how messages are compressed. `held` is dropped when the connection is over, however that comes.
     pub fn begin(
         &mut self,
         shard: &mut Shard,
         host: HostId,
         wanted: Wanted,
+        agreed: Option<Agreement>,
         relay: Arc<Relay>,
         held: Box<dyn Any>,
     ) -> Result<Pending, Error> {
@@ -126,7 +128,7 @@ impl Sockets {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        let session = Rc::new(RefCell::new(Session::new(wanted, relay, self.agenda.clone(), token)));
+        let session = Rc::new(RefCell::new(Session::new(wanted, agreed, relay, self.agenda.clone(), token)));
         let process = Box::new(SessionProcess(session.clone()));
         let body = SpawnBody::Here(process);
         let spawned = shard.spawn(Spawn { host, body, monitored: false, linked: false });
@@ -220,7 +222,7 @@ impl Sockets {
             }
             self.due = due;
         }
-        self.agenda.forget();
+        self.agenda.end_turn(!shard.has_ready());
     }
 
     /// Whether a socket has something to do.

@@ -77,7 +77,17 @@ fn every_option_is_taken() {
 }
 
 #[test]
-fn a_boolean_is_taken_where_off_is_meant() {
+fn a_boolean_is_taken_where_on_or_off_is_meant() {
+    for (written, meant) in [
+        ("on", Compression::On),
+        ("true", Compression::On),
+        ("'on'", Compression::On),
+        ("takeover", Compression::Takeover),
+        ("off", Compression::Off),
+    ] {
+        let folder = with_options(&format!("      wsrelay.compression: {written}"));
+        assert_eq!(options(&folder).compression, meant, "{written}");
+    }
     assert_eq!(options(&with_options("      wsrelay.compression: false")).compression, Compression::Off);
     assert_eq!(options(&with_options("      wsrelay.compression: 'off'")).compression, Compression::Off);
 }
@@ -110,18 +120,6 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("wsrelay.ping.interval: 0s", "post_options.wsrelay.ping.interval: 0s is no time at all, expected one such as 30s"),
     ("wsrelay.ping.timeout: -1s", "post_options.wsrelay.ping.timeout: \"-1s\" is negative: a duration is 0s or longer"),
-    (
-        "wsrelay.compression: on",
-        "post_options.wsrelay.compression: \"on\" is not yet possible: this version does not compress, write off",
-    ),
-    (
-        "wsrelay.compression: true",
-        "post_options.wsrelay.compression: true is not yet possible: this version does not compress, write off",
-    ),
-    (
-        "wsrelay.compression: takeover",
-        "post_options.wsrelay.compression: \"takeover\" is not yet possible: this version does not compress, write off",
-    ),
     (
         "wsrelay.compression: gzip",
         "post_options.wsrelay.compression: found \"gzip\", expected one of off, on, takeover",

@@ -11,6 +11,7 @@
 //! assert_eq!(decoder.next(&mut rest), None, "the rest is consumed and waits in the decoder");
 //! ```
 
+use super::super::deflate::limits;
 use super::header::{self, Header};
 use super::{Event, Fault, Opcode, Violation, close_code_may_be_sent, mask, utf8};
 
@@ -29,6 +30,7 @@ pub struct Decoder {
     /// The kind of the unfinished message.
     open: Option<Opcode>,
     spent: Spent,
+    deflate: Deflate,
 }
 
 /// What the next byte is.
@@ -58,6 +60,17 @@ enum Spent {
     Everything,
 }
 
+/// Whether messages may be compressed, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deflate {
+    /// They may not.
+    Off,
+    /// They may; the unfinished one, if any, is not.
+    Agreed,
+    /// The unfinished one is.
+    Message,
+}
+
 const AT_HEAD: Phase = Phase::Head { len: 0, bytes: [0; header::LONGEST] };
 
 impl Decoder {
@@ -70,7 +83,14 @@ impl Decoder {
             text: utf8::Validator::new(),
             open: None,
             spent: Spent::Nothing,
+            deflate: Deflate::Off,
         }
+    }
+
+    /// The same for a connection on which permessage-deflate was agreed. Of a compressed message no more is taken in
+    /// than one of `max_message` bytes can have compressed.
+    pub fn with_deflate(self) -> Self {
+        Decoder { deflate: Deflate::Agreed, ..self }
     }
 
     /// The next event in `input`, which is moved past the bytes that were used and unmasked in place.
@@ -96,7 +116,7 @@ impl Decoder {
                     if whole && (opcode.is_control() || (header.fin && self.open.is_none())) {
                         let payload = take(input, header.len as usize);
                         mask::apply(payload, header.mask);
-                        return Some(self.in_place(opcode, payload));
+                        return Some(self.in_place(opcode, header.compressed, payload));
                     }
                     self.phase = Phase::Payload {
                         opcode,
@@ -107,6 +127,9 @@ impl Decoder {
                     };
                     if !opcode.is_control() && self.open.is_none() {
                         self.open = Some(opcode);
+                        if header.compressed {
+                            self.deflate = Deflate::Message;
+                        }
                     }
                 }
                 Phase::Payload { opcode, fin, control, mask, missing } => {
@@ -119,7 +142,7 @@ impl Decoder {
                     *missing -= piece.len() as u64;
                     let complete = *missing == 0;
 
-                    if !opcode.is_control() && self.open == Some(Opcode::Text) {
+                    if !opcode.is_control() && self.open == Some(Opcode::Text) && self.deflate != Deflate::Message {
                         let fed = self.text.feed(piece);
                         let text = if complete && fin { fed.and_then(|()| self.text.finish()) } else { fed };
                         if text.is_err() {
@@ -168,7 +191,7 @@ impl Decoder {
     fn head(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Fault> {
         let Phase::Head { len, bytes } = &mut self.phase else { unreachable!("only called at a head") };
         let header = if *len == 0 {
-            match header::parse(input)? {
+            match header::parse(input, self.deflate != Deflate::Off)? {
                 Some((header, size)) => {
                     take(input, size);
                     header
@@ -184,7 +207,7 @@ impl Decoder {
             let had = usize::from(*len);
             let more = input.len().min(header::LONGEST - had);
             bytes[had..had + more].copy_from_slice(&input[..more]);
-            match header::parse(&bytes[..had + more])? {
+            match header::parse(&bytes[..had + more], self.deflate != Deflate::Off)? {
                 Some((header, size)) => {
                     *len = 0;
                     take(input, size - had);
@@ -208,7 +231,9 @@ impl Decoder {
                 _ => {}
             }
             // At a head the assembly holds the open message and nothing else.
-            if header.len > (self.max_message - self.assembly.len()) as u64 {
+            let compressed = header.compressed || self.deflate == Deflate::Message;
+            let max = if compressed { limits::compressed(self.max_message) } else { self.max_message };
+            if header.len > (max - self.assembly.len()) as u64 {
                 return Err(Fault::TooBig);
             }
         }
@@ -217,8 +242,9 @@ impl Decoder {
 
     /// The event of a frame that lies in the read buffer as a whole: nothing is copied.
     #[inline]
-    fn in_place<'i>(&mut self, opcode: Opcode, payload: &'i [u8]) -> Event<'i> {
+    fn in_place<'i>(&mut self, opcode: Opcode, compressed: bool, payload: &'i [u8]) -> Event<'i> {
         match opcode {
+            _ if compressed => Event::Deflated { binary: opcode == Opcode::Binary, data: payload },
             Opcode::Text if utf8::check(payload).is_err() => self.fail(Fault::InvalidUtf8),
             Opcode::Text => Event::Message { binary: false, data: payload },
             Opcode::Binary | Opcode::Continuation => Event::Message { binary: true, data: payload },
@@ -246,6 +272,10 @@ impl Decoder {
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
                 self.spent = Spent::Everything;
                 let binary = self.open.take() == Some(Opcode::Binary);
+                if self.deflate == Deflate::Message {
+                    self.deflate = Deflate::Agreed;
+                    return Event::Deflated { binary, data: &self.assembly };
+                }
                 Event::Message { binary, data: &self.assembly }
             }
         }
@@ -261,6 +291,13 @@ impl Decoder {
             self.assembly.reserve_exact(target - len);
         }
         self.assembly.extend_from_slice(piece);
+    }
+
+    /// Gives back the memory of the message that the last event lent, if there is no next call for now.
+    pub fn settle(&mut self) {
+        if self.spent != Spent::Nothing {
+            self.release();
+        }
     }
 
     /// Takes back what the last event lent.

@@ -40,6 +40,13 @@ impl Head {
         Head { bytes, len: size }
     }
 
+    /// The same head for a payload that is a compressed message (RFC 7692 section 6).
+    #[inline]
+    pub const fn compressed(mut self) -> Self {
+        self.bytes[0] |= 0x40;
+        self
+    }
+
     /// The bytes to send before the payload.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {

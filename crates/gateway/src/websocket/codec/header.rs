@@ -11,6 +11,8 @@ pub(super) struct Header {
     pub(super) opcode: Opcode,
     /// The last frame of its message.
     pub(super) fin: bool,
+    /// The first frame of a message that is compressed.
+    pub(super) compressed: bool,
     pub(super) mask: [u8; 4],
     /// The payload's length as the client says; nothing is reserved for it.
     pub(super) len: u64,
@@ -19,15 +21,17 @@ pub(super) struct Header {
 /// Reads a head from the beginning of `bytes`: the head and its size, or `None` if bytes are missing.
 ///
 /// Each byte is judged as soon as it is there, and in their order: a client that is wrong in the first byte
-/// is told so although the second has not come.
+/// is told so although the second has not come. With `deflate` RSV1 marks a compressed message (RFC 7692 section 6):
+/// on its first frame, and nowhere else.
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+pub(super) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Fault> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
     let fin = first & 0x80 != 0;
-    // permessage-deflate will allow RSV1 (0x40) here on the first frame of a message, and there only.
-    if first & 0x70 != 0 {
+    let reserved = first & 0x70;
+    let compressed = reserved == 0x40 && deflate && matches!(first & 0x0F, 0x1 | 0x2);
+    if reserved != 0 && !compressed {
         return Err(Fault::Protocol(Violation::ReservedBits));
     }
     let opcode = match first & 0x0F {
@@ -83,5 +87,5 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     let Some(&mask) = bytes[mask_at..].first_chunk() else {
         return Ok(None);
     };
-    Ok(Some((Header { opcode, fin, mask, len }, mask_at + 4)))
+    Ok(Some((Header { opcode, fin, compressed, mask, len }, mask_at + 4)))
 }

@@ -57,7 +57,12 @@ impl Session {
             };
             self.agenda.dropped.update(|n| n + dropped as u64);
         }
-        self.push(opcode, payload);
+        if self.deflate.wants(payload.len()) {
+            self.outbox.get_or_insert_default().push_raw(opcode, payload);
+            self.mark();
+        } else {
+            self.push(opcode, payload);
+        }
         None
     }
 

@@ -7,6 +7,7 @@
 //! ([`Session::settle`]).
 
 use super::super::codec::{Event, Fault};
+use super::super::deflate::{Unpacked, Unpacking};
 use super::clock::{FAULT, RATE};
 use super::{End, Phase, Session};
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(super) struct Rare {
     input: Vec<u8>,
     /// Refused by the target's full mailbox; it goes first.
     pub(super) stalled: Option<Box<Message>>,
+    /// A large compressed message; what came behind it waits.
+    pub(super) unpacking: Option<Box<Unpacking>>,
     /// Why the socket is not read, if it is not.
     paused: bool,
     /// How the client broke the protocol. Nothing more is read; the close frame waits for the last answers.
@@ -53,6 +56,8 @@ struct Bucket {
 /// What the decoder found, free of its buffers.
 enum Got {
     Message(bool, Bytes),
+    Deflated(bool, Bytes),
+    Unpacking(Box<Unpacking>),
     Ping(Bytes),
     Pong,
     Close(Option<u16>, String),
@@ -96,6 +101,15 @@ impl Session {
             let got = match self.decoder.next(&mut input) {
                 None => return None,
                 Some(Event::Message { binary, data }) => Got::Message(binary, Bytes::copy_from_slice(data)),
+                Some(Event::Deflated { binary, data }) => {
+                    let window = self.deflate.received().map_or(&[][..], |window| window.bytes());
+                    let mut inflaters = self.agenda.deflate.inflaters.borrow_mut();
+                    match inflaters.unpack(binary, data, window, self.relay.max_message()) {
+                        Unpacked::Whole(data) => Got::Deflated(binary, data),
+                        Unpacked::Begun(unpacking) => Got::Unpacking(unpacking),
+                        Unpacked::Fault(fault) => Got::Fault(fault),
+                    }
+                }
                 Some(Event::Ping(data)) => Got::Ping(Bytes::copy_from_slice(data)),
                 Some(Event::Pong(_)) => Got::Pong,
                 Some(Event::Close { code, reason }) => Got::Close(code, reason.to_owned()),
@@ -103,6 +117,16 @@ impl Session {
             };
             match got {
                 Got::Message(binary, data) => self.relay_message(binary, data, cx),
+                Got::Deflated(binary, data) => {
+                    self.note_received(&data);
+                    self.relay_message(binary, data, cx);
+                }
+                Got::Unpacking(unpacking) => {
+                    self.decoder.settle();
+                    self.rare.get_or_insert_default().unpacking = Some(unpacking);
+                    self.keep(input);
+                    return None;
+                }
                 Got::Ping(data) => {
                     self.outbox.get_or_insert_default().pong(data);
                     self.mark();
@@ -116,7 +140,7 @@ impl Session {
     }
 
     /// The client broke the protocol: nothing more of it is read.
-    fn on_fault(&mut self, fault: Fault, cx: &mut Cx<'_>) -> Option<Exit> {
+    pub(super) fn on_fault(&mut self, fault: Fault, cx: &mut Cx<'_>) -> Option<Exit> {
         if self.is_answered(cx) {
             return Some(self.end(&End::Fault(fault), cx));
         }
@@ -161,7 +185,8 @@ impl Session {
             self.send_or_stall(*stalled, cx);
         }
         let rare = self.rare.as_mut()?;
-        if !rare.paused || rare.stalled.is_some() || rare.fault.is_some() {
+        let waits = rare.stalled.is_some() || rare.unpacking.is_some() || rare.fault.is_some();
+        if !rare.paused || waits {
             return None;
         }
         rare.paused = false;
@@ -197,7 +222,7 @@ impl Session {
         self.send_or_stall(Message { topic: self.topic.clone(), from: cx.pid(), body }, cx);
     }
 
-    fn relay_message(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
+    pub(super) fn relay_message(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
         self.messages += 1;
         self.use_rates(bytes.len(), cx.now());
         self.relay(binary, bytes, cx);

@@ -16,6 +16,11 @@ pub struct Outbox {
     waiting: usize,
     /// Bytes of the first frame that were written.
     begun: usize,
+    /// Frames that are still to be compressed, and what they take as they are.
+    raw: usize,
+    raw_bytes: usize,
+    /// So many frames from the first on are not: looked at before.
+    plain: usize,
 }
 
 /// Answers to Pings that wait, at most: of more Pings than that the latest is answered (RFC 6455 section 5.5.3).
@@ -25,11 +30,23 @@ struct Frame {
     head: Head,
     payload: Bytes,
     opcode: Opcode,
+    form: Form,
+}
+
+/// What a frame's payload is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// What goes out.
+    Ready,
+    /// What is to be compressed first. No frame behind it goes out before it.
+    Raw,
+    /// What goes out, and what later messages refer to: it must not be dropped.
+    Chained,
 }
 
 impl Frame {
     fn new(opcode: Opcode, payload: Bytes) -> Frame {
-        Frame { head: Head::new(opcode, payload.len()), payload, opcode }
+        Frame { head: Head::new(opcode, payload.len()), payload, opcode, form: Form::Ready }
     }
 
     fn len(&self) -> usize {
@@ -55,6 +72,48 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// Puts a data frame behind the others that is compressed before it goes out.
+    pub fn push_raw(&mut self, opcode: Opcode, payload: Bytes) {
+        let frame = Frame { form: Form::Raw, ..Frame::new(opcode, payload) };
+        self.waiting += frame.len();
+        self.raw += 1;
+        self.raw_bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// The message that is to be compressed next, if any is, and how much is ready before it.
+    pub fn first_raw(&mut self) -> Option<(&Bytes, usize)> {
+        if self.raw == 0 {
+            return None;
+        }
+        while self.frames.get(self.plain).is_some_and(|frame| frame.form != Form::Raw) {
+            self.plain += 1;
+        }
+        let ready = self.waiting - self.raw_bytes;
+        self.frames.get(self.plain).map(|frame| (&frame.payload, ready))
+    }
+
+    /// What [`Outbox::first_raw`] gave may go out: compressed, or as it is if there is no `payload`. `chained`: later
+    /// messages refer to it.
+    pub fn settle_raw(&mut self, payload: Option<Bytes>, chained: bool) {
+        let Some(frame) = self.frames.get_mut(self.plain).filter(|frame| frame.form == Form::Raw) else { return };
+        self.raw -= 1;
+        self.raw_bytes -= frame.len();
+        frame.form = Form::Ready;
+        if let Some(payload) = payload {
+            self.waiting -= frame.len();
+            frame.head = Head::new(frame.opcode, payload.len()).compressed();
+            frame.payload = payload;
+            frame.form = if chained { Form::Chained } else { Form::Ready };
+            self.waiting += frame.len();
+        }
+    }
+
+    /// Whether anything can go out now.
+    pub fn has_ready(&self) -> bool {
+        self.frames.front().is_some_and(|frame| frame.form != Form::Raw)
+    }
+
     /// Answers a Ping: before what else waits, behind the answers that wait, and instead of the last of them when
     /// there are [`PONGS`].
     pub fn pong(&mut self, payload: Bytes) {
@@ -63,27 +122,28 @@ impl Outbox {
         let mut place = first + pongs;
         if pongs >= PONGS {
             place -= 1;
-            self.waiting -= self.frames.remove(place).map_or(0, |last| last.len());
+            self.take_out(place);
         }
         let pong = Frame::new(Opcode::Pong, payload);
         self.waiting += pong.len();
         self.frames.insert(place, pong);
+        // What was known of the frames before it still holds.
+        self.plain += usize::from(place < self.plain);
     }
 
     /// Gives up data frames that nobody has begun to write, oldest first, until less than `limit` waits or none is
-    /// left. How many they were. Control frames stay.
+    /// left. How many they were. Control frames stay, and those that were compressed so that later ones refer to them.
     pub fn drop_oldest(&mut self, limit: usize) -> usize {
         let mut dropped = 0;
         let mut index = usize::from(self.begun > 0);
         while self.waiting >= limit && index < self.frames.len() {
-            if self.frames[index].opcode.is_control() {
+            let frame = &self.frames[index];
+            if frame.opcode.is_control() || frame.form == Form::Chained {
                 index += 1;
                 continue;
             }
-            if let Some(frame) = self.frames.remove(index) {
-                self.waiting -= frame.len();
-                dropped += 1;
-            }
+            self.take_out(index);
+            dropped += 1;
         }
         dropped
     }
@@ -97,12 +157,29 @@ impl Outbox {
             index <= begun || frame.opcode.is_control()
         });
         self.waiting = self.frames.iter().map(Frame::len).sum::<usize>() - self.begun;
+        (self.raw, self.raw_bytes, self.plain) = (0, 0, 0);
+    }
+
+    /// Takes a frame out of the row that nobody has begun to write.
+    fn take_out(&mut self, index: usize) {
+        let Some(frame) = self.frames.remove(index) else { return };
+        self.waiting -= frame.len();
+        if frame.form == Form::Raw {
+            self.raw -= 1;
+            self.raw_bytes -= frame.len();
+        }
+        if index < self.plain {
+            self.plain -= 1;
+        }
     }
 
     /// Shows what is to be written next, piece by piece, until `take` has had enough and says so with `false`.
     pub fn gather<'a>(&'a self, mut take: impl FnMut(&'a [u8]) -> bool) {
         let mut skip = self.begun;
         for frame in &self.frames {
+            if frame.form == Form::Raw {
+                return;
+            }
             for piece in [frame.head.as_bytes(), &frame.payload[..]] {
                 let rest = &piece[skip.min(piece.len())..];
                 skip -= piece.len() - rest.len();
@@ -122,6 +199,7 @@ impl Outbox {
                 break;
             }
             done -= first.len();
+            self.plain = self.plain.saturating_sub(1);
             self.frames.pop_front();
         }
         self.begun = done;

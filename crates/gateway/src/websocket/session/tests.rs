@@ -1,6 +1,7 @@
 //! The contract's tables, row by row, at the level where there is no socket and the clock is moved by hand.
 
 mod client;
+mod compressed;
 mod ends;
 mod stage;
 mod target;

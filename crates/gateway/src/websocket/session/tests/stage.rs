@@ -1,5 +1,6 @@
 //! One shard, one session, a target that notes what it gets, and a client made of bytes.
 
+use super::super::super::deflate::Agreement;
 use super::super::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
 use kernel::term::View;
 use kernel::{
@@ -96,6 +97,7 @@ impl Puppet {
 pub(super) struct Stage {
     pub(super) shard: Shard,
     pub(super) session: Rc<RefCell<Session>>,
+    agenda: Rc<Agenda>,
     pub(super) client: Pid,
     pub(super) target: Puppet,
     pub(super) now: Time,
@@ -121,6 +123,15 @@ pub(super) fn open_with(change: impl FnOnce(&mut RelayOptions)) -> Stage {
 
 impl Stage {
     pub(super) fn new(options: RelayOptions, change: impl FnOnce(&mut Wanted)) -> Stage {
+        Stage::build(options, None, change)
+    }
+
+    /// A connection that agreed on permessage-deflate.
+    pub(super) fn compressed(options: RelayOptions, agreed: Agreement) -> Stage {
+        Stage::build(options, Some(agreed), |_| {})
+    }
+
+    fn build(options: RelayOptions, agreed: Option<Agreement>, change: impl FnOnce(&mut Wanted)) -> Stage {
         let mut small = Host::new("app:small");
         small.mailbox_messages = 3;
         let mut gateway = Host::new("app:gateway");
@@ -133,7 +144,8 @@ impl Stage {
             Wanted { target: target.pid(), topic: Topic::from("ws.message"), heartbeat: None, metadata: None };
         change(&mut wanted);
         let relay = Arc::new(Relay { entry: "app:ws".to_owned(), options });
-        let session = Rc::new(RefCell::new(Session::new(wanted, relay, Rc::new(Agenda::default()), 0)));
+        let agenda = Rc::new(Agenda::default());
+        let session = Rc::new(RefCell::new(Session::new(wanted, agreed, relay, agenda.clone(), 0)));
         let host = shard.node().hosts.find("app:gateway").expect("a host");
         let body = SpawnBody::Here(Box::new(SessionProcess(session.clone())));
         let client = shard.spawn(Spawn { host, body, monitored: false, linked: false }).expect("room");
@@ -141,7 +153,7 @@ impl Stage {
         assert_eq!(watched, Some(true));
         shard.enter(client, |cx| (session.borrow_mut().open(cx), ()));
         let now = Time::default();
-        let mut stage = Stage { shard, session, client, target, now, takes: None, written: Vec::new() };
+        let mut stage = Stage { shard, session, agenda, client, target, now, takes: None, written: Vec::new() };
         stage.turn();
         stage
     }
@@ -151,7 +163,12 @@ impl Stage {
         self.shard.begin(self.now);
         loop {
             while self.shard.run(64) {}
-            if !self.write() {
+            self.agenda.take(&mut Vec::new());
+            let act = self.write();
+            self.agenda.end_turn(!self.shard.has_ready());
+            let session = self.session.borrow();
+            let unfinished = session.has_output() && !session.is_blocked() && self.takes != Some(0);
+            if !act && !unfinished && self.agenda.is_empty() {
                 break;
             }
         }
@@ -170,11 +187,9 @@ impl Stage {
         let mut session = self.session.borrow_mut();
         session.attend();
         // Like a socket that is not offered anything before it says that it has room.
-        if session.is_blocked() && self.takes == Some(0) {
-            return false;
-        }
+        let is_full = session.is_blocked() && self.takes == Some(0);
         let mut piece = Vec::new();
-        if let Some(outbox) = session.outbox() {
+        if let Some(outbox) = session.outbox().filter(|_| !is_full) {
             outbox.gather(|bytes| {
                 piece.extend_from_slice(bytes);
                 true
@@ -245,17 +260,27 @@ impl Stage {
 
     /// What the client got: opcodes and payloads, control frames too.
     pub(super) fn got(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let frames = self.got_raw().into_iter();
+        let plain = |(rsv1, opcode, payload): (bool, u8, Vec<u8>)| {
+            assert!(!rsv1, "no reserved bits");
+            (opcode, payload)
+        };
+        frames.map(plain).collect()
+    }
+
+    /// The same, and whether RSV1 was set.
+    pub(super) fn got_raw(&mut self) -> Vec<(bool, u8, Vec<u8>)> {
         self.turn();
         let mut bytes = &std::mem::take(&mut self.written)[..];
         let mut frames = Vec::new();
         while let [first, second, rest @ ..] = bytes {
-            assert_eq!(first & 0xf0, 0x80, "whole frames without reserved bits");
+            assert_eq!(first & 0xb0, 0x80, "whole frames without other reserved bits");
             let (length, rest) = match second {
                 126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
                 127 => (u64::from_be_bytes(rest[..8].try_into().expect("8")) as usize, &rest[8..]),
                 short => (usize::from(*short), rest),
             };
-            frames.push((first & 0xf, rest[..length].to_vec()));
+            frames.push((first & 0x40 != 0, first & 0xf, rest[..length].to_vec()));
             bytes = &rest[length..];
         }
         frames
