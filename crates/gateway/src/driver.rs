@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::websocket::ceiling::Ceiling;
 use crate::websocket::socket::Sockets;
 use kernel::{Shard, Time};
 use std::cell::RefCell;
@@ -35,6 +36,7 @@ pub struct Local {
     index: usize,
     epoch: Instant,
     wake: Arc<Notify>,
+    ceiling: Arc<Ceiling>,
 }
 
 struct State {
@@ -51,19 +53,26 @@ impl AsRawFd for Fd {
 }
 
 impl Local {
-    /// Takes over shard number `index`. `epoch` is the zero of the node's time, the same for all shards.
-    pub fn new(shard: Shard, index: usize, epoch: impl Into<Instant>) -> io::Result<Rc<Local>> {
+    /// Takes over shard number `index`. `epoch` is the zero of the node's time, and `ceiling` caps what its queues hold:
+    /// the same for all shards.
+    pub fn new(shard: Shard, index: usize, epoch: impl Into<Instant>, ceiling: Arc<Ceiling>) -> io::Result<Rc<Local>> {
         let epoch = epoch.into();
         let wake = Arc::new(Notify::new());
         let waker = wake.clone();
         shard.node().set_waker(index, Box::new(move || waker.notify_one()));
-        let state = RefCell::new(State { shard, sockets: Sockets::new()? });
-        Ok(Rc::new(Local { state, index, epoch, wake }))
+        let sockets = Sockets::new(ceiling.clone(), index)?;
+        let state = RefCell::new(State { shard, sockets });
+        Ok(Rc::new(Local { state, index, epoch, wake, ceiling }))
     }
 
     /// The shard's number.
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// The cap on what the queues of all shards hold.
+    pub fn ceiling(&self) -> &Arc<Ceiling> {
+        &self.ceiling
     }
 
     /// Acts on the shard and its sockets, at the present time. What it made ready runs in the next turn.
@@ -113,6 +122,7 @@ impl Local {
         let more = sockets.read_ready(shard)?;
         while shard.run(BATCH) && goes_on() {}
         sockets.flush(shard);
+        sockets.relieve(shard);
         shard.flush();
         if more || shard.has_ready() || sockets.has_work() || shard.node().has_signals(self.index) {
             return Ok(Rest::None);

@@ -5,7 +5,7 @@
 //!
 //! Decisions live in functions without I/O, I/O in functions without decisions. Read in this order: [`websocket`]
 //! (handshake, codec, the session as a process, its socket), [`relay`] (from a handler's header to a session),
-//! [`router`] and [`static_files`] (which endpoint, which file), [`server`] (HTTP), [`driver`] (the turns of a shard),
+//! [`router`] and [`static_files`] (which endpoint, which file), `seldom` (lines of the log), [`server`] (HTTP), [`driver`] (the turns of a shard),
 //! and [`modules`] (`http`, as programs see it).
 
 pub mod websocket;
@@ -13,6 +13,7 @@ pub mod websocket;
 pub mod relay;
 
 pub mod router;
+pub(crate) mod seldom;
 pub mod static_files;
 
 pub mod server;

@@ -25,6 +25,7 @@ use self::stream::{Memory, Stream};
 use self::tally::{Loads, Open};
 use self::watched::{Stage, Watched};
 use crate::driver::Local;
+use crate::seldom::Seldom;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -219,12 +220,16 @@ impl Clerk {
         handing: Arc<[UnboundedSender<Handed>]>,
     ) {
         let most = most_connections();
+        let (exhausted, refused) = (Seldom::default(), Seldom::default());
         let entry = &self.desk.site.entry;
         loop {
             let (stream, addr) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) if is_exhaustion(&error) => {
-                    tracing::warn!(entry = %entry, fault = %error, "no connection can be accepted for a moment");
+                    if let Some(left_out) = exhausted.may(Instant::now()) {
+                        let fault = tracing::field::display(&error);
+                        tracing::warn!(entry = %entry, fault, left_out, "no connection can be accepted for a moment");
+                    }
                     sleep(limits::ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -233,9 +238,16 @@ impl Clerk {
             };
             let place = loads.place(shard, limits::IMBALANCE);
             let open = loads.open(place);
-            if loads.sum() > most {
-                tracing::warn!(entry = %entry, fault = "too many connections", most, "a connection was refused");
-                tokio::task::spawn_local(turn_away(stream, open));
+            let sum = loads.sum();
+            if sum > most {
+                if let Some(left_out) = refused.may(Instant::now()) {
+                    let fault = "too many connections";
+                    tracing::warn!(entry = %entry, fault, most, left_out, "a connection was refused");
+                }
+                // Each of these takes a descriptor as well, while it is told.
+                if sum <= most + limits::TURNED_AWAY {
+                    tokio::task::spawn_local(turn_away(stream, open));
+                }
                 continue;
             }
             if place == shard {
@@ -310,11 +322,13 @@ async fn turn_away(mut stream: TcpStream, _open: Open) {
     let _best_effort = timeout(Duration::from_millis(500), talk).await;
 }
 
-/// How many connections fit under the limit of descriptors.
-fn most_connections() -> usize {
+/// How many connections fit under the limit of descriptors, beside those that are open now and those that the server
+/// needs for itself. To be asked before the first connection.
+pub fn most_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let most = limit.unwrap_or(u64::MAX).saturating_sub(limits::RESERVED_FDS).max(1);
-    usize::try_from(most).unwrap_or(usize::MAX)
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    limit.saturating_sub(open + limits::RESERVED_FDS).max(1)
 }
 
 /// Whether the process or the machine ran out of something that comes back.

@@ -48,6 +48,8 @@ struct Shared {
     gauges: Gauges,
     /// Whether it has more to do than it can.
     load: SharedLoad,
+    /// Turns that it has begun. Written by the shard; it wraps.
+    turns: AtomicU32,
 }
 
 /// From one shard to another. `Monitor` and `Link` were announced by `SlotState::expect`; `Unlink` is answered by
@@ -99,6 +101,7 @@ impl Node {
                 waker: OnceLock::new(),
                 gauges: Gauges::default(),
                 load: SharedLoad::default(),
+                turns: AtomicU32::new(0),
             })
             .collect();
         let groups = Groups::new(shards.len());
@@ -117,6 +120,11 @@ impl Node {
         if self.has_signals(shard) {
             self.wake(shard);
         }
+    }
+
+    /// How many turns a shard has begun; the number wraps. Any thread may ask.
+    pub fn turns(&self, shard: usize) -> u32 {
+        self.shards[shard].turns.load(Ordering::Relaxed)
     }
 
     /// Whether a process lives. Any thread may ask.
@@ -188,6 +196,11 @@ impl Node {
 
     pub(crate) fn load_of(&self, shard: usize) -> &SharedLoad {
         &self.shards[shard].load
+    }
+
+    pub(crate) fn count_turn(&self, shard: usize) {
+        let turns = &self.shards[shard].turns;
+        turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn gauges_of(&self, shard: usize) -> &Gauges {
@@ -309,7 +322,8 @@ impl Node {
         }
     }
 
-    fn wake(&self, shard: usize) {
+    /// Wakes a shard that waits: it takes a turn.
+    pub fn wake(&self, shard: usize) {
         if let Some(waker) = self.shards[shard].waker.get() {
             waker();
         }

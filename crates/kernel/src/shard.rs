@@ -16,6 +16,7 @@ mod subscriptions;
 
 pub(crate) use self::core::Core;
 use self::slot::{Content, Run};
+use crate::host::HostId;
 use crate::message::Exit;
 use crate::node::Node;
 use crate::pid::Pid;
@@ -39,6 +40,7 @@ impl Shard {
     /// Begins a turn: takes what other shards sent and lets timers go off.
     pub fn begin(&mut self, now: Time) {
         self.core.now = now;
+        self.core.node.count_turn(self.core.index);
         self.take_signals();
         self.core.fire_timers();
         self.bury();
@@ -106,6 +108,17 @@ impl Shard {
     pub fn end_child(&mut self, of: Pid, pid: Pid, exit: Exit) {
         self.core.terminate_child(of, pid, exit);
         self.bury();
+    }
+
+    /// Asks all of the shard's processes to end, except those on the hosts that `spares` names.
+    pub fn cancel_all(&mut self, reason: &str, spares: impl Fn(HostId) -> bool) {
+        for index in 0..self.core.slots.len() {
+            if let Some(pid) = self.core.slots.get(index).and_then(|slot| slot.pid)
+                && !spares(pid.host())
+            {
+                self.core.node.cancel_from_outside(pid, reason);
+            }
+        }
     }
 
     /// The node that the shard is part of.

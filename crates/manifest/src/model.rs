@@ -96,6 +96,8 @@ pub struct HttpTimeouts {
     pub idle: Duration,
     /// For the handler to answer.
     pub request: Duration,
+    /// From the order to stop until connections are refused: load balancers see the server unready meanwhile.
+    pub unready: Duration,
     /// For what runs to finish when the server stops.
     pub drain: Duration,
 }
@@ -420,6 +422,7 @@ impl Default for HttpTimeouts {
             body: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             request: Duration::from_secs(30),
+            unready: Duration::ZERO,
             drain: Duration::from_secs(10),
         }
     }

@@ -88,7 +88,12 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) watch: bool,
 
-    /// Serve /metrics (Prometheus text) on this address; keep it private
+    /// What may wait in all queues of connections together: what clients do not take, and what they have not finished.
+    /// Beyond it the slowest clients are closed with 1013
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    pub(crate) max_queued: u64,
+
+    /// Serve /metrics (Prometheus text), /healthz and /readyz on this address; keep it private
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
 
@@ -161,6 +166,10 @@ pub(crate) struct TestOptions {
     /// The least level of what is logged during a test and shown if it fails
     #[arg(long, value_name = "LEVEL", env = "MOONWIRE_LOG", default_value = "info")]
     pub(crate) log_level: Targets,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::size::parse(text).map_err(|error| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

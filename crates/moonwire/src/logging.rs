@@ -1,7 +1,7 @@
 //! The log: to standard error, through a bounded queue, so that no shard ever waits for a terminal or a pipe.
 //!
-//! A line that finds the queue full is dropped and counted, and the next line that is written is preceded by one that
-//! says how many are missing.
+//! A line that finds the queue full, or the disk, is dropped and counted, and the next line that is written is preceded
+//! by one that says how many are missing.
 
 mod format;
 
@@ -11,6 +11,7 @@ use self::format::{Format, Json};
 use crate::cli::LogFormat;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -28,6 +29,8 @@ const QUEUE: usize = 8_192;
 pub(crate) struct Log {
     _writer: WorkerGuard,
     dropped: ErrorCounter,
+    /// Lines that could not be written.
+    failed: Arc<AtomicU64>,
 }
 
 impl Log {
@@ -41,7 +44,8 @@ impl Log {
             LogFormat::Auto | LogFormat::Json => Arc::new(Json),
         };
         let counter = Arc::new(OnceLock::new());
-        let output = Counting { inner: io::stderr(), counter: counter.clone(), told: 0, format: format.clone() };
+        let output = Counting::new(io::stderr(), counter.clone(), format.clone());
+        let failed = output.failed.clone();
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).thread_name("log").finish(output);
         let dropped = counter.get_or_init(|| writer.error_counter()).clone();
@@ -54,13 +58,13 @@ impl Log {
             let error = format!("{text}\n{}", std::backtrace::Backtrace::capture());
             tracing::error!(thread = thread.name().unwrap_or("?"), location, error, "a fault in the server itself");
         }));
-        Log { _writer: guard, dropped }
+        Log { _writer: guard, dropped, failed }
     }
 
     /// Reads how many lines were dropped so far.
     pub(crate) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
-        let counter = self.dropped.clone();
-        move || counter.dropped_lines() as u64
+        let (counter, failed) = (self.dropped.clone(), self.failed.clone());
+        move || counter.dropped_lines() as u64 + failed.load(Ordering::Relaxed)
     }
 }
 
@@ -69,31 +73,67 @@ struct Counting<W> {
     inner: W,
     /// Set before the first line is logged.
     counter: Arc<OnceLock<ErrorCounter>>,
+    /// Lines that could not be written, as when the disk is full or nobody holds the other end of the pipe.
+    failed: Arc<AtomicU64>,
     /// Dropped lines that the log has told of.
-    told: usize,
+    told: u64,
+    /// The last line is there in part.
+    torn: bool,
     format: Arc<dyn Format>,
+}
+
+impl<W: Write> Counting<W> {
+    fn new(inner: W, counter: Arc<OnceLock<ErrorCounter>>, format: Arc<dyn Format>) -> Counting<W> {
+        Counting { inner, counter, failed: Arc::default(), told: 0, torn: false, format }
+    }
+
+    /// Writes a line, after the end of one that was torn.
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.put_bytes(b"\n")?;
+        }
+        self.put_bytes(line)
+    }
+
+    fn put_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.inner.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    self.torn = !bytes.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<W: Write> Write for Counting<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let dropped = self.counter.get().map_or(0, ErrorCounter::dropped_lines);
+        let dropped = self.counter.get().map_or(0, |counter| counter.dropped_lines() as u64);
+        let dropped = dropped + self.failed.load(Ordering::Relaxed);
         if dropped > self.told {
             let missing = dropped - self.told;
-            self.told = dropped;
             let mut text = String::new();
             let fields = [("dropped", format::Value::Plain(missing.to_string()))];
             let line = format::Line {
                 time: &now(),
                 level: tracing::Level::WARN,
                 target: "moonwire::logging",
-                message: "log lines were dropped: they came faster than they could be written",
+                message: "log lines were dropped: they could not be written, or not as fast as they came",
                 fields: &fields,
             };
-            if self.format.line(&line, false, &mut text).is_ok() {
-                self.inner.write_all(text.as_bytes())?;
+            if self.format.line(&line, false, &mut text).is_ok() && self.put(text.as_bytes()).is_ok() {
+                self.told = dropped;
             }
         }
-        self.inner.write_all(line)?;
+        // An error would have nobody to go to.
+        if self.put(line).is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(line.len())
     }
 
@@ -170,7 +210,7 @@ mod tests {
         let written = Arc::new(std::sync::Mutex::new(Vec::new()));
         let counter = Arc::new(OnceLock::new());
         let inner = Stuck(stuck, written.clone());
-        let output = Counting { inner, counter: counter.clone(), told: 0, format: Arc::new(Json) };
+        let output = Counting::new(inner, counter.clone(), Arc::new(Json));
         let (mut writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(4).lossy(true).finish(output);
         let counter = counter.get_or_init(|| writer.error_counter());
         for number in 0..100 {
@@ -182,5 +222,39 @@ mod tests {
         drop(guard);
         let text = String::from_utf8(written.lock().expect("not poisoned").clone()).expect("UTF-8");
         assert!(text.contains(&format!("\"dropped\":{dropped}")), "{text}");
+    }
+    /// A disk with room for so many bytes.
+    struct Disk(Arc<std::sync::Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().expect("not poisoned");
+            let taken = data.len().min(disk.0);
+            disk.0 -= taken;
+            disk.1.extend_from_slice(&data[..taken]);
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refuses_are_counted_and_told_of_when_there_is_room_again() {
+        let disk = Arc::new(std::sync::Mutex::new((12, Vec::new())));
+        let mut output = Counting::new(Disk(disk.clone()), Arc::default(), Arc::new(Json));
+        for number in 0..10 {
+            output.write_all(format!("line {number}\n").as_bytes()).expect("the writer goes on");
+        }
+        assert_eq!(output.failed.load(Ordering::Relaxed), 9);
+        disk.lock().expect("not poisoned").0 = 10_000;
+        output.write_all(b"at last\n").expect("written");
+        output.write_all(b"and on\n").expect("written");
+        let text = String::from_utf8(disk.lock().expect("not poisoned").1.clone()).expect("UTF-8");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["line 0", "line "], "the torn line ends where it was torn");
+        assert!(lines[2].contains("\"dropped\":9"), "{text}");
+        assert_eq!(lines[3..], ["at last", "and on"]);
     }
 }

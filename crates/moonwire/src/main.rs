@@ -13,6 +13,7 @@ mod method;
 
 mod factory;
 mod node;
+mod probes;
 mod reload;
 mod run;
 mod services;

@@ -1,6 +1,7 @@
 //! The figures of the node as Prometheus text (exposition format 0.0.4).
 
 use gateway::server::site::Site;
+use gateway::websocket::ceiling::Held as Queued;
 use kernel::{Counts, Node};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -42,7 +43,14 @@ impl Held {
 }
 
 /// All figures: those of the shards summed, those of the servers one by one.
-pub(crate) fn of_node(counts: &Counts, shared: Held, sockets: usize, dropped: u64, sites: &[Arc<Site>]) -> Vec<Metric> {
+pub(crate) fn of_node(
+    counts: &Counts,
+    shared: Held,
+    sockets: usize,
+    queued: Queued,
+    dropped: u64,
+    sites: &[Arc<Site>],
+) -> Vec<Metric> {
     let gauge = |name, value, help| Metric { name, kind: Kind::Gauge, help, values: vec![(Vec::new(), value)] };
     let counter = |name, value, help| Metric { name, kind: Kind::Counter, help, values: vec![(Vec::new(), value)] };
     let requests =
@@ -72,6 +80,12 @@ pub(crate) fn of_node(counts: &Counts, shared: Held, sockets: usize, dropped: u6
         counter("slices_preempted", counts.preempted, "Slices that ended in preemption."),
         counter("messages_delivered", counts.delivered, "Messages put into mailboxes."),
         counter("messages_refused", counts.refused, "Messages refused by full mailboxes."),
+        gauge(
+            "queued_bytes",
+            queued.bytes,
+            "Bytes that connections hold: not taken by clients, or not finished by them.",
+        ),
+        counter("connections_evicted", queued.evicted, "Connections closed because all of them held too much."),
         counter("log_lines_dropped", dropped, "Log lines that found the queue full."),
         Metric {
             name: "http_requests",
@@ -121,7 +135,7 @@ mod tests {
     #[test]
     fn figures_are_written_as_prometheus_reads_them() {
         let counts = Counts { processes: 3, spawned: 7, ..Counts::default() };
-        let text = render(&of_node(&counts, Held::default(), 2, 0, &[]));
+        let text = render(&of_node(&counts, Held::default(), 2, Queued::default(), 0, &[]));
         assert!(text.starts_with("# HELP moonwire_processes Living processes.\n# TYPE moonwire_processes gauge\n"));
         for line in ["moonwire_processes 3", "moonwire_sockets 2", "moonwire_processes_spawned_total 7"] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");

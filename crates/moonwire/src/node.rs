@@ -6,7 +6,8 @@
 use crate::factory::Processes;
 use anyhow::{Context, Result};
 use gateway::driver::Local;
-use gateway::server::{Door, drain};
+use gateway::server::{Door, Server, drain};
+use gateway::websocket::ceiling::Ceiling;
 use kernel::{Host, Hosts, Node, Shard};
 use luau::{Live, Runtime};
 use manifest::{Manifest, Placement, ProcessHost};
@@ -19,6 +20,10 @@ use tokio::task::LocalSet;
 
 /// The stack of a shard's thread: what the system gives a main thread.
 const STACK: usize = 8 << 20;
+/// From one look at a shard that comes to rest to the next one.
+const LOOK: Duration = Duration::from_millis(10);
+/// Looks in a row that found nothing to do, before a shard is at rest.
+const QUIET: u32 = 5;
 
 /// What the main thread wants of a shard. Each is answered when it is done.
 enum Order {
@@ -26,6 +31,8 @@ enum Order {
     Open(Vec<Door>, oneshot::Sender<io::Result<()>>),
     /// Accept no more, and end what is connected within this time.
     Drain(Duration, oneshot::Sender<()>),
+    /// Ask what runs to end, and let it do so, for this long at most.
+    Settle(Duration, oneshot::Sender<()>),
     /// Do nothing any more.
     Halt(oneshot::Sender<()>),
 }
@@ -67,7 +74,7 @@ fn host(entry: &ProcessHost) -> Host {
 
 impl Shards {
     /// Starts the threads of a node. Nothing listens yet.
-    pub(crate) fn start(node: &Arc<Node>, code: &Live) -> Result<Shards> {
+    pub(crate) fn start(node: &Arc<Node>, code: &Live, ceiling: &Arc<Ceiling>) -> Result<Shards> {
         let epoch = Instant::now();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let (alarm, ended) = mpsc::channel(node.shards());
@@ -76,10 +83,11 @@ impl Shards {
             let (order, taken) = mpsc::channel(1);
             orders.push(order);
             let (node, code, alarm) = (node.clone(), code.clone(), Alarm(index, alarm.clone()));
+            let ceiling = ceiling.clone();
             let live = move || {
                 // Dropped last, whatever ends the shard.
                 let _alarm = alarm;
-                if let Err(error) = live(node, index, code, epoch, unix, taken) {
+                if let Err(error) = live(node, index, code, epoch, unix, ceiling, taken) {
                     tracing::error!(shard = index, %error, "shard failed");
                 }
             };
@@ -106,6 +114,11 @@ impl Shards {
     /// Drains all shards at once.
     pub(crate) async fn drain(&self, over: Duration) {
         self.tell_all(|answer| Order::Drain(over, answer)).await;
+    }
+
+    /// Asks all processes that are left to end, and waits until nothing is being done any more, or so long.
+    pub(crate) async fn settle(&self, over: Duration) {
+        self.tell_all(|answer| Order::Settle(over, answer)).await;
     }
 
     /// Lets all shards come to rest: nothing runs on them while the program exits.
@@ -151,6 +164,7 @@ fn live(
     code: Live,
     epoch: Instant,
     unix: f64,
+    ceiling: Arc<Ceiling>,
     orders: mpsc::Receiver<Order>,
 ) -> io::Result<()> {
     let clock = move || kernel::Time::default().after(epoch.elapsed());
@@ -158,7 +172,7 @@ fn live(
     let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node)));
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&tokio, async {
-        let local = Local::new(shard, index, epoch)?;
+        let local = Local::new(shard, index, epoch, ceiling)?;
         let turns = local.clone();
         let turns = tokio::task::spawn_local(async move { turns.run().await });
         tokio::select! {
@@ -181,6 +195,10 @@ async fn obey(local: std::rc::Rc<Local>, mut orders: mpsc::Receiver<Order>) {
                 drain(&local, &servers, over).await;
                 let _heard = answer.send(());
             }
+            Order::Settle(over, answer) => {
+                settle(&local, &servers, over).await;
+                let _heard = answer.send(());
+            }
             Order::Halt(answer) => {
                 let _heard = answer.send(());
                 // The system takes back the memory faster than thousands of destructors would.
@@ -189,6 +207,22 @@ async fn obey(local: std::rc::Rc<Local>, mut orders: mpsc::Receiver<Order>) {
                 }
             }
         }
+    }
+}
+
+/// Last words: whoever hears that the server stops may still act on it, as long as it does not wait.
+async fn settle(local: &Local, servers: &[std::rc::Rc<Server>], over: Duration) {
+    local.with(|shard, _| {
+        // Connections and handlers had their time.
+        let spares = |host| servers.iter().any(|server| server.site().host == host);
+        shard.cancel_all("the server shuts down", spares);
+    });
+    let began = Instant::now();
+    let mut quiet = 0;
+    while quiet < QUIET && began.elapsed() < over {
+        tokio::time::sleep(LOOK).await;
+        let is_busy = local.with(|shard, _| shard.has_ready() || shard.node().has_signals(local.index()));
+        quiet = if is_busy { 0 } else { quiet + 1 };
     }
 }
 

@@ -9,16 +9,18 @@ use crate::load::{self, App};
 use crate::logging::Log;
 use crate::metrics;
 use crate::node::{self, Shards};
+use crate::probes::Probes;
 use crate::reload::{Hangups, Reloads};
 use crate::services::Services;
 use crate::watch::Watch;
 use anyhow::{Context, Result};
 use gateway::server::site::Site;
 use gateway::server::tally::Loads;
-use gateway::server::{Door, doors, listen};
+use gateway::server::{Door, doors, listen, most_connections};
+use gateway::websocket::ceiling::Ceiling;
 use kernel::{Counts, Node};
 use luau::{Live, Registry};
-use manifest::Manifest;
+use manifest::{HttpTimeouts, Manifest};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -27,10 +29,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Beyond the drain time, for a shard that is slow to answer.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// For what processes do when they hear that the server stops, once services have stopped.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// For the shards to come to rest before the program exits.
 const HALT: Duration = Duration::from_secs(1);
 
@@ -70,16 +74,18 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
     let registry = Arc::new(registry);
     let live = Live::from(registry.clone());
     let loads = Loads::new(node.shards());
+    let ceiling = Ceiling::new(options.max_queued, node.shards());
     let (bound, doors) = bind(&manifest, &registry, &node, &loads)?;
+    let probes = Probes::new(node.clone());
     let admin = match options.admin {
-        Some(addr) => Some(admin::serve(addr, figures(&node, &loads, &bound, log))?),
+        Some(addr) => Some(admin::serve(addr, figures(&node, &loads, &ceiling, &bound, log), probes.clone())?),
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot wait for signals")?;
         let hangups = Hangups::new().context("cannot wait for signals")?;
-        let mut shards = Shards::start(&node, &live)?;
+        let mut shards = Shards::start(&node, &live, &ceiling)?;
         let services = async {
             let services = Services::start(node.clone(), &live, &manifest).await?;
             shards.open(doors).await?;
@@ -91,12 +97,17 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
         };
         let code = match started {
             Ok(Some(services)) => {
+                probes.open(services.lost());
                 announce(&bound, admin);
-                tracing::info!(shards = node.shards(), "ready");
-                let drain = bound.iter().map(|bound| bound.site.timeouts.drain).max().unwrap_or_default();
+                let max_queued = ceiling.limit();
+                tracing::info!(shards = node.shards(), connections = most_connections(), max_queued, "ready");
+                let longest = |of: fn(&HttpTimeouts) -> Duration| {
+                    bound.iter().map(|bound| of(&bound.site.timeouts)).max().unwrap_or_default()
+                };
+                let times = Times { unready: longest(|of| of.unready), drain: longest(|of| of.drain) };
                 let changes = watch.map(Watch::start).transpose()?;
                 let reloads = Reloads::new(&options.folder, manifest, live, node.clone(), hangups, changes);
-                Ok(until_stopped(&mut shards, services, drain, &mut signals, reloads).await)
+                Ok(until_stopped(&mut shards, services, times, &probes, &mut signals, reloads).await)
             }
             Ok(None) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(error),
@@ -111,7 +122,8 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
 async fn until_stopped(
     shards: &mut Shards,
     services: Services,
-    drain: Duration,
+    times: Times,
+    probes: &Probes,
     signals: &mut Signals,
     mut reloads: Reloads,
 ) -> ExitCode {
@@ -123,10 +135,12 @@ async fn until_stopped(
             return ExitCode::from(FAILURE);
         }
     }
-    let drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(drain_ms, "shutting down; a second signal cuts");
+    probes.stop();
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (unready_ms, drain_ms) = (milliseconds(times.unready), milliseconds(times.drain));
+    tracing::info!(unready_ms, drain_ms, "shutting down; a second signal cuts");
     tokio::select! {
-        () = stop(shards, services, drain) => ExitCode::SUCCESS,
+        () = stop(shards, services, times) => ExitCode::SUCCESS,
         code = signals.next() => {
             tracing::warn!("cut by a second signal");
             ExitCode::from(code)
@@ -134,11 +148,24 @@ async fn until_stopped(
     }
 }
 
-async fn stop(shards: &Shards, services: Services, drain: Duration) {
+/// What a stop takes at most, of all services the longest.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Before connections are refused.
+    unready: Duration,
+    /// For those that are there.
+    drain: Duration,
+}
+
+async fn stop(shards: &Shards, services: Services, Times { unready, drain }: Times) {
+    sleep(unready).await;
     if timeout(drain + DRAIN_GRACE, shards.drain(drain)).await.is_err() {
         tracing::warn!("a shard did not drain in time");
     }
     services.stop().await;
+    if timeout(LAST_WORDS + HALT, shards.settle(LAST_WORDS)).await.is_err() {
+        tracing::warn!("a shard did not come to rest in time");
+    }
     tracing::info!("stopped");
 }
 
@@ -180,12 +207,13 @@ fn announce(bound: &[Bound], admin: Option<SocketAddr>) {
 }
 
 /// What `/metrics` answers.
-fn figures(node: &Arc<Node>, loads: &Arc<Loads>, bound: &[Bound], log: &Log) -> admin::Render {
-    let (node, loads, dropped) = (node.clone(), loads.clone(), log.dropped());
+fn figures(node: &Arc<Node>, loads: &Arc<Loads>, ceiling: &Arc<Ceiling>, bound: &[Bound], log: &Log) -> admin::Render {
+    let (node, loads, ceiling, dropped) = (node.clone(), loads.clone(), ceiling.clone(), log.dropped());
     let sites: Vec<Arc<Site>> = bound.iter().map(|bound| bound.site.clone()).collect();
     Arc::new(move || {
         let counts = node.gauges().map(Counts::read).fold(Counts::default(), Counts::plus);
-        metrics::render(&metrics::of_node(&counts, metrics::Held::of(&node), loads.sum(), dropped(), &sites))
+        let (held, queued) = (metrics::Held::of(&node), ceiling.held());
+        metrics::render(&metrics::of_node(&counts, held, loads.sum(), queued, dropped(), &sites))
     })
 }
 

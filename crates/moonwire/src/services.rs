@@ -14,6 +14,7 @@ use luau::{Live, Registry, Seed};
 use manifest::{EntryId, Lifecycle, Manifest, ProcessService, ProcessSupervisor};
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,7 +29,41 @@ pub(crate) struct Services {
     kept: Vec<Kept>,
 }
 
+/// Whether a service was given up. Marked by its keeper, read by [`crate::probes`].
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    id: String,
+    lost: Arc<AtomicBool>,
+}
+
+impl Lost {
+    pub(crate) fn new(id: String) -> Lost {
+        Lost { id, lost: Arc::default() }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn mark(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Lost {
+    fn eq(&self, other: &Lost) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Lost {}
+
 struct Kept {
+    lost: Lost,
     id: EntryId,
     keeper: Pid,
     phases: Phases,
@@ -77,6 +112,11 @@ impl Services {
             kept.wait_until_up().await;
         }
         Ok(services)
+    }
+
+    /// Whether each of them was given up, now and later.
+    pub(crate) fn lost(&self) -> Vec<Lost> {
+        self.kept.iter().map(|kept| kept.lost.clone()).collect()
     }
 
     /// Stops all services: each when those that depend on it are over, and terminates what takes too long.
@@ -172,15 +212,20 @@ fn keep(
         let phases = phases.clone();
         move || seed(phases.clone())
     };
+    let lost = Lost::new(id.to_string());
     let notice = {
-        let (node, id, phases) = (node.clone(), id.clone(), phases.clone());
+        let (node, id, phases, lost) = (node.clone(), id.clone(), phases.clone(), lost.clone());
         move |notice: Notice<'_>| {
             tell(&node, &id, what, &notice);
             match notice {
                 Notice::Started(_) => {}
                 // It may have failed before it ran at all.
                 Notice::Failed(..) => advance(&phases, Phase::Up),
-                Notice::GaveUp(_) | Notice::Ended => advance(&phases, Phase::Over),
+                Notice::GaveUp(_) => {
+                    lost.mark();
+                    advance(&phases, Phase::Over);
+                }
+                Notice::Ended => advance(&phases, Phase::Over),
             }
         }
     };
@@ -197,7 +242,7 @@ fn keep(
         .spawn_from_outside(node.next_shard(), HostId::SYSTEM, Box::new(KeeperSeed(keeper)))
         .with_context(|| format!("{id} cannot be started"))?;
     let (lifecycle, stop_timeout) = (lifecycle.clone(), keep.stop_timeout);
-    Ok(Kept { id: id.clone(), keeper, phases, lifecycle, stop_timeout, since: Instant::now() })
+    Ok(Kept { lost, id: id.clone(), keeper, phases, lifecycle, stop_timeout, since: Instant::now() })
 }
 
 /// Logs what became of a service.

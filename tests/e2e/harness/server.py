@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -71,9 +72,9 @@ class Record(dict):
 
 
 class Server:
-    """`moonwire run DIR`, from its first line to its exit code."""
+    """`moonwire run DIR`, from its first line to its exit code. `limit` is its limit of descriptors."""
 
-    def __init__(self, app, sets=(), shards=None, services=("app:gateway",), args=(), env=None):
+    def __init__(self, app, sets=(), shards=None, services=("app:gateway",), args=(), env=None, limit=None, admin="127.0.0.1:0"):
         directory = Path(app) if os.path.isabs(str(app)) else APPS / app
         command = [binary(), "run", str(directory)]
         for service in services:
@@ -82,7 +83,7 @@ class Server:
             command += ["--set", item]
         if shards is not None:
             command += ["--shards", str(shards)]
-        command += ["--admin", "127.0.0.1:0", "--log-format", "json", *args]
+        command += ["--admin", admin, "--log-format", "json", *args]
         self.addresses = {}
         self.out = []
         self.log = []
@@ -97,6 +98,7 @@ class Server:
             text=True,
             bufsize=1,
             errors="replace",
+            preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))),
         )
         self.readers = [
             threading.Thread(target=self._read_out, daemon=True),

@@ -1,6 +1,7 @@
 //! A shard with real sockets and without HTTP and Luau: what the epoll below tokio's, the buffers and the turns promise.
 
 use super::Local;
+use crate::websocket::ceiling::{Ceiling, MAX_QUEUED};
 use crate::websocket::session::{Relay, Wanted};
 use kernel::{
     Body, Cx, Error, Exit, Factory, Frame, Host, Hosts, Kind, Mail, Message, Next, Node, Pid, Process, Shard, Spawn,
@@ -78,11 +79,15 @@ struct Stage {
 
 /// Runs a test on a shard's thread.
 fn on_a_shard<F: Future>(test: impl FnOnce(Rc<Stage>) -> F) {
+    on_a_shard_under(MAX_QUEUED, test);
+}
+
+fn on_a_shard_under<F: Future>(limit: u64, test: impl FnOnce(Rc<Stage>) -> F) {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&tokio, async {
         let node = Node::new(9, 1, Hosts::new(vec![Host::new("app:processes"), Host::new("app:gateway")]));
         let shard = Shard::new(node, 0, Box::new(NoSeeds));
-        let local = Local::new(shard, 0, Instant::now()).expect("an epoll");
+        let local = Local::new(shard, 0, Instant::now(), Ceiling::new(limit, 1)).expect("an epoll");
         let echo = Echo::default();
         let target = spawn(&local, Box::new(echo.clone()));
         let turns = local.clone();
@@ -108,7 +113,7 @@ impl Stage {
         let (accepted, _) = listener.accept().await.expect("accepted");
         let socket = accepted.into_std().expect("a socket");
         let wanted = Wanted { target: self.target, topic: Topic::from("ws.message"), heartbeat: None, metadata: None };
-        let options = RelayOptions { max_message: 64 << 20, ..RelayOptions::default() };
+        let options = RelayOptions { max_message: 64 << 20, send_buffer: 64 << 20, ..RelayOptions::default() };
         let relay = Arc::new(Relay { entry: "app:ws".to_owned(), options });
         self.local.with(|shard, sockets| {
             let host = shard.node().hosts.find("app:gateway").expect("a host");
@@ -291,5 +296,85 @@ fn draining_closes_one_connection_after_the_other() {
             assert_eq!((opcode, &payload[..2]), (8, &1012u16.to_be_bytes()[..]));
         }
         assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
+    });
+}
+
+impl Stage {
+    /// Sends a frame from the target to a client, as soon as there is room in its mailbox.
+    async fn send(&self, client: Pid, bytes: &bytes::Bytes) {
+        let sent = || {
+            let body = Body::Frame(Frame { binary: true, bytes: bytes.clone(), relayed: None });
+            let message = Message { topic: Topic::fixed("ws.send"), from: self.target, body };
+            self.local.with(|shard, _| {
+                shard.enter(self.target, |cx| (Next::Wait, cx.send(client, message).is_ok())) == Some(true)
+            })
+        };
+        while !sent() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the shard's connections hold so much.
+    async fn until_held(&self, is_right: impl Fn(u64) -> bool) -> u64 {
+        loop {
+            let held = self.local.ceiling().held().bytes;
+            if is_right(held) {
+                return held;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A client and its PID.
+    async fn connect_known(&self) -> (TcpStream, Pid) {
+        let known: Vec<Pid> = self.local.with(|_, sockets| sockets.pids().collect());
+        let client = self.connect().await;
+        let pid = self.local.with(|_, sockets| sockets.pids().find(|pid| !known.contains(pid)));
+        (client, pid.expect("a connection"))
+    }
+}
+
+#[test]
+fn when_all_hold_too_much_the_slowest_client_goes_first_and_what_is_held_returns_to_nothing() {
+    on_a_shard_under(75 << 20, |stage| async move {
+        let big = bytes::Bytes::from(vec![0; 15 << 20]);
+        let (slow, first) = stage.connect_known().await;
+        let (mut late, second) = stage.connect_known().await;
+        for _ in 0..4 {
+            stage.send(first, &big).await;
+        }
+        let alone = stage.until_held(|held| held > 40 << 20).await;
+        for _ in 0..4 {
+            stage.send(second, &big).await;
+        }
+        stage.seen("ws.leave", 1).await;
+        stage.local.with(|shard, _| {
+            assert!(!shard.node().is_alive(first) && shard.node().is_alive(second), "the one that stalled first");
+        });
+        assert!(alone <= 75 << 20, "one alone was not too much");
+        assert_eq!(stage.local.ceiling().held().evicted, 1);
+        for _ in 0..4 {
+            assert_eq!(read_frame(&mut late).await.1.len(), 15 << 20);
+        }
+        stage.until_held(|held| held == 0).await;
+        drop(slow);
+    });
+}
+
+#[test]
+fn a_big_frame_for_many_clients_that_read_counts_nowhere() {
+    on_a_shard_under(4 << 20, |stage| async move {
+        let big = bytes::Bytes::from(vec![0; 100 << 10]);
+        let mut clients = Vec::new();
+        for _ in 0..100 {
+            clients.push(stage.connect_known().await);
+        }
+        for (_, pid) in &clients {
+            stage.send(*pid, &big).await;
+        }
+        for (client, _) in &mut clients {
+            assert_eq!(read_frame(client).await.1.len(), 100 << 10);
+        }
+        assert_eq!(stage.local.ceiling().held().evicted, 0);
     });
 }

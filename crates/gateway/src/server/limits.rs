@@ -8,8 +8,11 @@ pub const TARGET: usize = 8 << 10;
 pub const HEADERS: usize = 100;
 /// What one connection's head may take; more gets 431.
 pub const HEAD: usize = 64 << 10;
-/// Descriptors kept free for everything that is no connection.
-pub const RESERVED_FDS: u64 = 64;
+/// Descriptors kept free for what comes and goes and is no connection: files that are read, the admin address, and
+/// connections that are told to come later.
+pub const RESERVED_FDS: usize = 96;
+/// Connections that are told so at once; beyond, one is closed without a word.
+pub const TURNED_AWAY: usize = 32;
 /// The pause after the machine refused a descriptor.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// By how many connections a shard may be ahead of the least busy one before it hands a new one over.

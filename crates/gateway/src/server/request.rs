@@ -10,6 +10,7 @@ use super::tally::{Handshake, Place};
 use super::{Desk, Peer, files, limits, strict};
 use crate::relay::{header, upgrade};
 use crate::router::Lookup;
+use crate::websocket::ceiling::BodyHold;
 use crate::websocket::deflate::Agreement;
 use crate::websocket::{handshake, origin};
 use bytes::Bytes;
@@ -103,9 +104,10 @@ async fn call(
         Ok(offer) => offer,
         Err(refused) => return *refused,
     };
+    let mut held = desk.local.ceiling().body(desk.local.index());
     let body = match offer {
         Some(_) => Bytes::new(),
-        None => match read_body(desk, &parts.headers, body, id).await {
+        None => match read_body(desk, &parts.headers, body, &mut held, id).await {
             Ok(body) => body,
             Err(refused) => return *refused,
         },
@@ -200,6 +202,10 @@ fn offer(
     let Some(route) = &handler.relay else {
         return Err(Box::new(answer::plain(StatusCode::BAD_REQUEST, "no WebSocket here", id, &parts.headers)));
     };
+    if desk.local.with(|_, sockets| sockets.is_draining()) {
+        // It would be closed at once.
+        return Err(Box::new(unavailable("the server shuts down", id, &parts.headers)));
+    }
     let trusted = site.trusts(peer.addr.ip());
     let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
     let served = origin::served("http", authority, &parts.headers, trusted);
@@ -213,8 +219,10 @@ fn offer(
         response
     })?;
     let place = route.places.take(site.client_ip(peer.addr.ip(), &parts.headers)).ok_or_else(|| {
-        let fault = "too many connections";
-        tracing::warn!(entry = %route.relay.entry, request_id = %id, fault, "refused");
+        if let Some(left_out) = route.full.may(Instant::now()) {
+            let fault = "too many connections";
+            tracing::warn!(entry = %route.relay.entry, request_id = %id, fault, left_out, "refused");
+        }
         site.tally.handshake(Handshake::Limited);
         unavailable("too many connections", id, &parts.headers)
     })?;
@@ -226,6 +234,7 @@ async fn read_body(
     desk: &Desk,
     headers: &HeaderMap,
     body: Incoming,
+    held: &mut BodyHold,
     id: RequestId,
 ) -> Result<Bytes, Box<Response<Body>>> {
     let most = desk.site.max_body;
@@ -241,8 +250,24 @@ async fn read_body(
     if announced.unwrap_or(0) == 0 && !headers.contains_key(names::TRANSFER_ENCODING) {
         return Ok(Bytes::new());
     }
-    match timeout(desk.site.timeouts.body, Limited::new(body, most).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+    let whole = async {
+        let mut body = Limited::new(body, most);
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if !held.grow(data.len()) {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(Bytes::from(whole)))
+    };
+    match timeout(desk.site.timeouts.body, whole).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => {
+            let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is full");
+            Err(Box::new(answer::with_header(*refused, names::RETRY_AFTER, limits::RETRY_AFTER)))
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))
         }

@@ -2,6 +2,7 @@
 
 use super::tally::{Places, Tally};
 use crate::router::Router;
+use crate::seldom::Seldom;
 use crate::websocket::handshake::Terms;
 use crate::websocket::session::CLOSE;
 use crate::websocket::session::Relay;
@@ -44,6 +45,8 @@ pub struct RelayRoute {
     pub terms: Terms,
     /// How many.
     pub places: Arc<Places>,
+    /// Says now and then that there is no place.
+    pub(crate) full: Seldom,
 }
 
 /// A folder of files.
@@ -162,6 +165,7 @@ impl RelayRoute {
             },
             places: Places::new(options.max_connections, options.max_connections_per_ip),
             relay: Arc::new(Relay { entry: router.to_string(), options: options.clone() }),
+            full: Seldom::default(),
         }
     }
 }

@@ -86,6 +86,10 @@ pub struct Agenda {
     deflate: Shared,
     /// Frames that a slow-client policy dropped.
     pub dropped: Cell<u64>,
+    /// Bytes that connections hold. Written by the sockets.
+    pub held: Cell<u64>,
+    /// Connections that were closed because all queues held too much.
+    pub evicted: Cell<u64>,
     /// The server stops: every session will be closed with 1012.
     pub draining: Cell<bool>,
 }
@@ -301,6 +305,12 @@ impl Session {
         }
     }
 
+    /// All queues hold too much, and this client is the slowest.
+    pub fn on_evicted(&mut self, cx: &mut Cx<'_>) -> Next {
+        self.agenda.evicted.update(|n| n + 1);
+        Next::End(self.end(&End::Evicted, cx))
+    }
+
     /// The socket was written to and may have taken everything: mail that was held back is acted on now.
     pub fn on_written(&mut self, cx: &mut Cx<'_>) -> Next {
         self.watch_writing(cx);
@@ -371,6 +381,18 @@ impl Session {
     /// Whether a message is incomplete of which much may be missing: reading much at once is worth it.
     pub fn is_midway(&self) -> bool {
         self.decoder.held() > 0
+    }
+
+    /// Bytes of memory that the connection holds beyond an idle one: what the socket did not take when it was offered, a
+    /// message that is not complete, and what was read and waits for the target.
+    pub fn held(&self) -> usize {
+        let waiting = self.outbox.as_ref().filter(|_| self.blocked).map_or(0, |outbox| outbox.memory());
+        waiting + self.decoder.held() + self.rare.as_ref().map_or(0, |rare| rare.held())
+    }
+
+    /// Frames that its slow-client policy has dropped lately.
+    pub fn dropped(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.dropped)
     }
 
     /// Acts on the mail that waits, until there is none, the queue is full or the step is long enough.

@@ -4,10 +4,13 @@
 //! one call. An idle connection has no buffer here. A socket outlives its session's process by the close handshake.
 
 mod poller;
+mod relief;
 mod wire;
 
 use self::poller::{Interest, Poller, Ready};
+use self::relief::{Holding, Relief, account};
 use self::wire::{Read, Written};
+use super::ceiling::Ceiling;
 use super::deflate::Agreement;
 use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
 use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
@@ -50,6 +53,7 @@ pub struct Sockets {
     /// When to look at a socket whose process has ended.
     closing: BinaryHeap<Reverse<(Time, u32, u32)>>,
     drains: Vec<Drain>,
+    relief: Relief,
 }
 
 #[derive(Default)]
@@ -71,6 +75,8 @@ struct Connection {
     finished: bool,
     /// The client's FIN has come. It stays readable, so the socket is not watched for reading any more.
     eof: bool,
+    /// What it holds, if it holds something.
+    holding: Option<Box<Holding>>,
     /// Released when the socket is closed: counts, permits.
     _held: Box<dyn Any>,
 }
@@ -92,8 +98,8 @@ pub struct Pending {
 }
 
 impl Sockets {
-    /// No sockets yet.
-    pub fn new() -> io::Result<Sockets> {
+    /// No sockets yet, on that shard, under the node's ceiling.
+    pub fn new(ceiling: Arc<Ceiling>, shard: usize) -> io::Result<Sockets> {
         Ok(Sockets {
             poller: Poller::new()?,
             ready: Vec::new(),
@@ -105,6 +111,7 @@ impl Sockets {
             cork: Vec::new(),
             closing: BinaryHeap::new(),
             drains: Vec::new(),
+            relief: Relief::new(ceiling, shard),
         })
     }
 
@@ -149,6 +156,7 @@ impl Sockets {
             since: None,
             finished: false,
             eof: false,
+            holding: None,
             _held: held,
         });
         Ok(Pending { token, generation: slot.generation, pid })
@@ -266,7 +274,8 @@ impl Sockets {
     /// When [`Sockets::expire`] has something to do.
     pub fn next_due(&self) -> Option<Time> {
         let closing = self.closing.peek().map(|Reverse((due, ..))| *due);
-        closing.into_iter().chain(self.drains.iter().map(|drain| drain.next)).min()
+        let drains = self.drains.iter().map(|drain| drain.next);
+        closing.into_iter().chain(drains).chain(self.relief_due()).min()
     }
 
     /// Closes the sessions of a host with 1012, one after the other over a time. Those that begin later are closed
@@ -282,6 +291,11 @@ impl Sockets {
         // Not the first one at once: the other shards have to know, too, before targets end for want of clients.
         let next = now.after((every / 2).min(DRAIN_START));
         self.drains.push(Drain { left, every, next });
+    }
+
+    /// Whether sessions that begin now are closed at once, because the server stops.
+    pub fn is_draining(&self) -> bool {
+        self.agenda.draining.get()
     }
 
     /// Connections, those that are closing included.
@@ -357,7 +371,10 @@ impl Sockets {
         let given = shard.enter(pid, |cx| (session.borrow_mut().on_bytes(input, cx), ()));
         if given.is_none() {
             session.borrow_mut().on_bytes_after(input);
-            self.service(shard, token, false);
+            return self.service(shard, token, false);
+        }
+        if let Some(connection) = &mut self.slots[token as usize].connection {
+            account(&mut connection.holding, connection.session.borrow().held(), &self.agenda, shard.now());
         }
     }
 
@@ -411,6 +428,7 @@ impl Sockets {
             shard.enter(pid, |cx| (session.borrow_mut().on_written(cx), ()));
         }
         let session = session.borrow();
+        account(&mut connection.holding, session.held(), &self.agenda, now);
         let want = session.want();
         let write = session.is_blocked();
         let unfinished = !write && session.has_output();
@@ -444,7 +462,8 @@ impl Sockets {
 
     fn close(&mut self, token: u32) {
         let slot = &mut self.slots[token as usize];
-        if slot.connection.take().is_some() {
+        if let Some(mut connection) = slot.connection.take() {
+            connection.forget(&self.agenda);
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(token);
         }

@@ -99,6 +99,7 @@ fn timeouts(service: &mut Fields<'_>) -> HttpTimeouts {
         body: fields.duration("body", default.body),
         idle: fields.duration("idle", default.idle),
         request: fields.duration("request", default.request),
+        unready: fields.duration("unready", default.unready),
         drain: fields.duration("drain", default.drain),
     };
     fields.finish();

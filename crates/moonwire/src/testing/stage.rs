@@ -14,6 +14,7 @@ use gateway::driver::Local;
 use gateway::server::Inlet;
 use gateway::server::site::Site;
 use gateway::server::tally::Loads;
+use gateway::websocket::ceiling::{Ceiling, MAX_QUEUED};
 use kernel::term::View;
 use kernel::{Error, Exit, Host, Hosts, Node, Shard, Term};
 use luau::{Runtime, Seed};
@@ -89,6 +90,7 @@ async fn on_stage(suite: &Suite, file: &TestFile, part: Part, limits: Limits) ->
     let epoch = tokio::time::Instant::now();
     capture::begin(epoch);
     let node = Node::new(BOOT, limits.shards, hosts(suite));
+    let ceiling = Ceiling::new(MAX_QUEUED, node.shards());
     let mut locals = Vec::new();
     for index in 0..node.shards() {
         let clock = move || kernel::Time::default().after(epoch.elapsed());
@@ -96,7 +98,8 @@ async fn on_stage(suite: &Suite, file: &TestFile, part: Part, limits: Limits) ->
         modules.extend(test::MODULES);
         let programs = Runtime::new(suite.registry.clone(), modules, EPOCH, Box::new(clock)).repeatable();
         let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node.clone())));
-        locals.push(Local::new(shard, index, epoch).map_err(|error| Failure::of(format!("no shard: {error}")))?);
+        let local = Local::new(shard, index, epoch, ceiling.clone());
+        locals.push(local.map_err(|error| Failure::of(format!("no shard: {error}")))?);
     }
     let orders = Orders::default();
     let services = services(suite, &node, &locals).map_err(Failure::of)?;

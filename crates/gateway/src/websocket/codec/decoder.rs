@@ -181,6 +181,12 @@ impl Decoder {
         }
     }
 
+    /// Gives up the unfinished message. Whatever comes is discarded.
+    pub fn abandon(&mut self) {
+        self.end();
+        self.spent = Spent::Nothing;
+    }
+
     /// Whether the client closed or broke the protocol, so that whatever comes is discarded.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)

@@ -118,6 +118,16 @@ impl Inflaters {
 }
 
 impl Unpacking {
+    /// What came in, in bytes.
+    pub fn taken(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn held(&self) -> usize {
+        self.input.capacity() + self.out.capacity()
+    }
+
     /// The next step. `None`: another one is needed. The other arguments are those that it began with.
     pub fn step(
         &mut self,

@@ -8,6 +8,10 @@ use kernel::term::{TableView, View};
 use kernel::{Body, Cx, Exit, Frame, Message, Pid, Term};
 use manifest::SlowPolicy;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// From one line of the log about what a slow client misses to the next one about the same client.
+const TELL_DROPS: Duration = Duration::from_secs(60);
 
 impl Session {
     pub(super) fn on_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Option<Exit> {
@@ -47,15 +51,17 @@ impl Session {
         let limit = usize::try_from(self.relay.options.send_buffer.max(1)).unwrap_or(usize::MAX);
         let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.waiting());
         if self.blocked && waiting >= limit {
-            let dropped = match self.relay.options.slow_policy {
+            match self.relay.options.slow_policy {
                 SlowPolicy::Close => return Some(self.end(&End::Slow, cx)),
                 SlowPolicy::DropNewest => {
-                    self.agenda.dropped.update(|n| n + 1);
+                    self.miss(1, "drop_newest", cx);
                     return None;
                 }
-                SlowPolicy::DropOldest => self.outbox.as_mut().map_or(0, |outbox| outbox.drop_oldest(limit)),
-            };
-            self.agenda.dropped.update(|n| n + dropped as u64);
+                SlowPolicy::DropOldest => {
+                    let dropped = self.outbox.as_mut().map_or(0, |outbox| outbox.drop_oldest(limit));
+                    self.miss(dropped as u64, "drop_oldest", cx);
+                }
+            }
         }
         if self.deflate.wants(payload.len()) {
             self.outbox.get_or_insert_default().push_raw(opcode, payload);
@@ -64,6 +70,23 @@ impl Session {
             self.push(opcode, payload);
         }
         None
+    }
+
+    /// Counts frames that a slow client will not get, and says so now and then.
+    fn miss(&mut self, frames: u64, policy: &str, cx: &Cx<'_>) {
+        if frames == 0 {
+            return;
+        }
+        self.agenda.dropped.update(|n| n + frames);
+        let rare = self.rare.get_or_insert_default();
+        rare.dropped += frames;
+        if rare.told.is_some_and(|told| cx.now() < told.after(TELL_DROPS)) {
+            return;
+        }
+        rare.told = Some(cx.now());
+        let (entry, pid, dropped) = (&self.relay.entry, cx.pid().text(cx.hosts()), rare.dropped);
+        let fault = "it does not read what is sent to it";
+        tracing::warn!(%entry, %pid, policy, dropped, fault, "a slow client misses messages");
     }
 
     fn close(&mut self, body: &Body, from: Pid, cx: &mut Cx<'_>) -> Exit {

@@ -119,10 +119,14 @@ impl Session {
         match step {
             None => {
                 rare.unpacking = Some(unpacking);
+                // It holds more now.
+                self.mark();
                 None
             }
             Some(Ok((binary, bytes))) => {
+                let inflated = bytes.len().saturating_sub(unpacking.taken());
                 drop(unpacking);
+                self.use_rates(false, inflated, cx);
                 self.note_received(&bytes);
                 self.relay_message(binary, bytes, cx);
                 self.resume(cx)

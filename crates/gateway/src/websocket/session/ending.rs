@@ -7,6 +7,10 @@ use kernel::message::close_value;
 use kernel::term::Field;
 use kernel::{Body, Cx, Error, Exit, Kind, Message, Term, Topic};
 
+/// Of a client that has to go because all queues hold too much, so much of a frame that was begun may stay, so that a
+/// close frame can follow it. More, and the connection is cut.
+const KEPT: usize = 4 << 10;
+
 /// Every way in which a connection can end.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
@@ -20,6 +24,8 @@ pub(crate) enum End {
     Fault(Fault),
     /// The client does not read what is sent to it.
     Slow,
+    /// All queues together hold too much, and this client is the slowest.
+    Evicted,
     /// `ws.close`.
     Asked(u16, String),
     /// `process.cancel`.
@@ -43,7 +49,7 @@ impl End {
             End::Idle => "idle",
             End::Fault(Fault::TooBig) => "too_big",
             End::Fault(_) => "protocol",
-            End::Slow => "slow",
+            End::Slow | End::Evicted => "slow",
             End::Shutdown => "shutdown",
             End::Asked(..) | End::Cancelled | End::Target { .. } | End::Link | End::Terminated => "server",
         }
@@ -57,7 +63,7 @@ impl End {
             End::Idle => "idle timeout",
             End::Fault(Fault::TooBig) => "message too big",
             End::Fault(_) => "protocol error",
-            End::Slow => "slow client",
+            End::Slow | End::Evicted => "slow client",
             End::Shutdown => "server shutting down",
             End::Asked(..) | End::Cancelled | End::Target { .. } | End::Link | End::Terminated => "closed by server",
         }
@@ -68,7 +74,7 @@ impl End {
         match self {
             End::Client(code, _) => code.unwrap_or(1005),
             End::Fault(fault) => fault.code(),
-            End::Slow => 1013,
+            End::Slow | End::Evicted => 1013,
             End::Asked(code, _) => *code,
             End::Cancelled => 1001,
             End::Target { failed: false } => 1000,
@@ -88,7 +94,7 @@ impl End {
             End::Asked(code, reason) => Some((Some(*code), reason)),
             End::Target { failed: false } => Some((Some(1000), "")),
             End::Target { failed: true } | End::Link => Some((Some(1011), "internal error")),
-            End::Slow | End::Cancelled | End::Shutdown => Some((Some(self.code()), self.reason())),
+            End::Slow | End::Evicted | End::Cancelled | End::Shutdown => Some((Some(self.code()), self.reason())),
         }
     }
 
@@ -107,7 +113,9 @@ impl End {
             End::Idle => Kind::Timeout,
             End::Fault(_) => Kind::Invalid,
             End::Link | End::Terminated => Kind::Canceled,
-            End::Client(..) | End::Lost | End::Slow | End::Target { .. } | End::Shutdown => Kind::Unavailable,
+            End::Client(..) | End::Lost | End::Slow | End::Evicted | End::Target { .. } | End::Shutdown => {
+                Kind::Unavailable
+            }
         };
         let mut error = Error::new(kind, format!("the connection ended with {code}: {reason}"));
         error.retryable = false;
@@ -124,6 +132,7 @@ impl Session {
         self.log(end, cx);
         match end.frame() {
             None => self.cut(),
+            Some(_) if matches!(end, End::Evicted) && self.make_room() > KEPT => self.cut(),
             Some((code, reason)) => {
                 if matches!(end, End::Slow)
                     && let Some(outbox) = &mut self.outbox
@@ -136,7 +145,7 @@ impl Session {
                     payload.extend_from_slice(encoder::cut_reason(reason).as_bytes());
                 }
                 self.push(Opcode::Close, Bytes::from(payload));
-                let answered = matches!(end, End::Client(..) | End::Fault(_));
+                let answered = matches!(end, End::Client(..) | End::Fault(_) | End::Evicted);
                 self.phase = Phase::Closing { answered };
                 // The client's close frame may be among what was read and not acted on.
                 self.on_bytes_after(&mut unread);
@@ -144,6 +153,14 @@ impl Session {
         }
         self.mark();
         end.exit()
+    }
+
+    /// Gives up all that can be given up, in both directions. How many bytes of a frame that was begun are left.
+    fn make_room(&mut self) -> usize {
+        self.decoder.abandon();
+        let Some(outbox) = &mut self.outbox else { return 0 };
+        outbox.drop_data();
+        outbox.waiting()
     }
 
     /// Ends that someone may look for in the log.

@@ -43,6 +43,9 @@ pub(super) struct Rare {
     fault: Option<Fault>,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
+    /// Frames that the slow-client policy dropped, and when the log was told last.
+    pub(super) dropped: u64,
+    pub(super) told: Option<Time>,
 }
 
 /// A rate: so many a second, and no more than a second's worth at once.
@@ -55,6 +58,8 @@ struct Bucket {
 
 /// What the decoder found, free of its buffers.
 enum Got {
+    /// Not the end of anything.
+    Part,
     Message(bool, Bytes),
     Deflated(bool, Bytes),
     Unpacking(Box<Unpacking>),
@@ -62,6 +67,15 @@ enum Got {
     Pong,
     Close(Option<u16>, String),
     Fault(Fault),
+}
+
+impl Rare {
+    /// Bytes that wait for the target.
+    pub(super) fn held(&self) -> usize {
+        let stalled = self.stalled.as_ref().map_or(0, |message| message.size());
+        let unpacking = self.unpacking.as_ref().map_or(0, |unpacking| unpacking.held());
+        self.input.capacity() + unpacking + usize::try_from(stalled).unwrap_or(usize::MAX)
+    }
 }
 
 impl Bucket {
@@ -98,8 +112,9 @@ impl Session {
                 self.keep(input);
                 return None;
             }
+            let before = input.len();
             let got = match self.decoder.next(&mut input) {
-                None => return None,
+                None => Got::Part,
                 Some(Event::Message { binary, data }) => Got::Message(binary, Bytes::copy_from_slice(data)),
                 Some(Event::Deflated { binary, data }) => {
                     let window = self.deflate.received().map_or(&[][..], |window| window.bytes());
@@ -115,9 +130,12 @@ impl Session {
                 Some(Event::Close { code, reason }) => Got::Close(code, reason.to_owned()),
                 Some(Event::Fault(fault)) => Got::Fault(fault),
             };
+            self.use_rates(!matches!(got, Got::Part), before - input.len(), cx);
             match got {
+                Got::Part => return None,
                 Got::Message(binary, data) => self.relay_message(binary, data, cx),
                 Got::Deflated(binary, data) => {
+                    self.use_rates(false, data.len().saturating_sub(before - input.len()), cx);
                     self.note_received(&data);
                     self.relay_message(binary, data, cx);
                 }
@@ -191,7 +209,7 @@ impl Session {
         }
         rare.paused = false;
         let mut input = std::mem::take(&mut rare.input);
-        if rare.messages.is_none() && rare.bytes.is_none() {
+        if rare.messages.is_none() && rare.bytes.is_none() && rare.told.is_none() {
             self.rare = None;
         }
         self.last_seen = cx.now();
@@ -224,7 +242,6 @@ impl Session {
 
     pub(super) fn relay_message(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
         self.messages += 1;
-        self.use_rates(bytes.len(), cx.now());
         self.relay(binary, bytes, cx);
     }
 
@@ -271,15 +288,19 @@ impl Session {
         cx.set_timer(now.after(wait.max(Duration::from_millis(1))), RATE).is_ok()
     }
 
-    fn use_rates(&mut self, bytes: usize, now: Time) {
+    /// Counts what was read against the rates: messages and control frames, and every byte of theirs, inflated if that
+    /// is more.
+    pub(super) fn use_rates(&mut self, is_message: bool, bytes: usize, cx: &Cx<'_>) {
         let options = &self.relay.options;
         if options.rate_messages.is_none() && options.rate_bytes.is_none() {
             return;
         }
+        let now = cx.now();
         let rare = self.rare.get_or_insert_default();
-        for (bucket, rate, used) in
-            [(&mut rare.messages, options.rate_messages, 1.0), (&mut rare.bytes, options.rate_bytes, bytes as f64)]
-        {
+        for (bucket, rate, used) in [
+            (&mut rare.messages, options.rate_messages, f64::from(u8::from(is_message))),
+            (&mut rare.bytes, options.rate_bytes, bytes as f64),
+        ] {
             let Some(rate) = rate else { continue };
             let bucket = bucket.get_or_insert_with(|| Bucket::new(rate.max(1), now));
             bucket.fill(now);

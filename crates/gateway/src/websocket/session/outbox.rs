@@ -60,6 +60,11 @@ impl Outbox {
         self.waiting
     }
 
+    /// What the queue takes of memory. A payload that is shared with other connections counts for each.
+    pub fn memory(&self) -> usize {
+        self.waiting + self.frames.len() * size_of::<Frame>()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

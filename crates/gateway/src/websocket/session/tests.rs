@@ -3,6 +3,7 @@
 mod client;
 mod compressed;
 mod ends;
+mod pressure;
 mod stage;
 mod target;
 mod transfer;
