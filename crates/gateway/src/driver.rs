@@ -5,9 +5,11 @@
 //! Then tokio runs its tasks, which serve HTTP and reach the shard through [`Local::with`]. Nothing is borrowed across
 //! an await, and a shard without work sleeps until a timer, another shard, a task or a socket wakes it.
 
+mod gate;
 #[cfg(test)]
 mod tests;
 
+use self::gate::Gate;
 use crate::websocket::ceiling::Ceiling;
 use crate::websocket::socket::Sockets;
 use kernel::{Shard, Time};
@@ -37,6 +39,7 @@ pub struct Local {
     epoch: Instant,
     wake: Arc<Notify>,
     ceiling: Arc<Ceiling>,
+    gate: Gate,
 }
 
 struct State {
@@ -62,7 +65,8 @@ impl Local {
         shard.node().set_waker(index, Box::new(move || waker.notify_one()));
         let sockets = Sockets::new(ceiling.clone(), index)?;
         let state = RefCell::new(State { shard, sockets });
-        Ok(Rc::new(Local { state, index, epoch, wake, ceiling }))
+        let gate = Gate::new(wake.clone());
+        Ok(Rc::new(Local { state, index, epoch, wake, ceiling, gate }))
     }
 
     /// The shard's number.
@@ -73,6 +77,11 @@ impl Local {
     /// The cap on what the queues of all shards hold.
     pub fn ceiling(&self) -> &Arc<Ceiling> {
         &self.ceiling
+    }
+
+    /// What takes the shard long passes here.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Acts on the shard and its sockets, at the present time. What it made ready runs in the next turn.
@@ -117,6 +126,7 @@ impl Local {
 
     fn turn(&self, mut goes_on: impl FnMut() -> bool) -> io::Result<Rest> {
         let State { shard, sockets } = &mut *self.state.borrow_mut();
+        self.gate.turn();
         shard.begin(self.now());
         sockets.expire(shard);
         let more = sockets.read_ready(shard)?;
@@ -124,6 +134,8 @@ impl Local {
         sockets.flush(shard);
         sockets.relieve(shard);
         shard.flush();
+        // Who waits at the gate waits for turns.
+        let more = more || self.gate.has_waiting();
         if more || shard.has_ready() || sockets.has_work() || shard.node().has_signals(self.index) {
             return Ok(Rest::None);
         }

@@ -18,14 +18,16 @@ pub mod site;
 pub mod stream;
 pub mod strict;
 pub mod tally;
+pub(crate) mod tls;
 pub(crate) mod watched;
 
 use self::site::Site;
-use self::stream::{Memory, Stream};
-use self::tally::{Loads, Open};
+use self::stream::{Memory, Protocol, Stream};
+use self::tally::{Loads, Open, TlsResult};
 use self::watched::{Stage, Watched};
 use crate::driver::Local;
 use crate::seldom::Seldom;
+use crate::tls::certificate::ClientCertificate;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -82,6 +84,10 @@ pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
     pub(crate) open: Arc<Open>,
     pub(crate) stage: Stage,
+    /// `http` or `https`, as the connection speaks it.
+    pub(crate) scheme: &'static str,
+    /// Whose certificate was accepted.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// The parts of a service, one for each of the listeners' shards. `loads` is the same for all services.
@@ -269,15 +275,28 @@ impl Clerk {
 
     /// Serves a connection until it ends or becomes a WebSocket.
     fn serve(&self, stream: Stream, addr: SocketAddr, open: Open) {
-        let timeouts = self.desk.site.timeouts;
-        let stage = Stage::default();
-        let watched = Watched::new(stream, stage.clone(), timeouts.idle, timeouts.header);
-        let peer = Rc::new(Peer { addr, open: Arc::new(open), stage });
         let Clerk { desk, mut drained, connections } = self.clone();
         connections.set(connections.get() + 1);
         let counted = Counted(connections);
         tokio::task::spawn_local(async move {
             let _counted = counted;
+            let secured = tokio::select! {
+                secured = secure(&desk, stream, addr) => secured,
+                // Nothing has been asked yet.
+                _drain = drained.wait_for(|draining| *draining) => return,
+            };
+            let Some(stream) = secured else { return };
+            match stream.protocol() {
+                Protocol::Http1 => {}
+                // Not offered, so never agreed on.
+                Protocol::Http2 => return,
+            }
+            let timeouts = desk.site.timeouts;
+            let stage = Stage::default();
+            let certificate = stream.certificate().map(Arc::new);
+            let peer = Peer { addr, open: Arc::new(open), stage: stage.clone(), scheme: stream.scheme(), certificate };
+            let peer = Rc::new(peer);
+            let watched = Watched::new(stream, stage, timeouts.idle, timeouts.header);
             let service = service_fn(move |request| {
                 let (desk, peer) = (desk.clone(), peer.clone());
                 async move { Ok::<_, Infallible>(request::answer(desk, peer, request).await) }
@@ -297,6 +316,26 @@ impl Clerk {
             }
             let _ended = connection.await;
         });
+    }
+}
+
+/// Shakes hands where that is wanted. None: it led to nothing.
+async fn secure(desk: &Desk, stream: Stream, addr: SocketAddr) -> Option<Stream> {
+    let site = &desk.site;
+    let (tcp, identity) = match (stream, &site.identity) {
+        (Stream::Tcp(tcp), Some(identity)) => (tcp, identity),
+        (stream, _) => return Some(stream),
+    };
+    match tls::accept(tcp, identity.config(), &desk.local, site.timeouts.header).await {
+        Ok(stream) => {
+            site.tally.tls(TlsResult::Done);
+            Some(Stream::Tls(stream))
+        }
+        Err(failed) => {
+            site.tally.tls(failed.result);
+            tracing::debug!(entry = %site.entry, client = %addr, fault = failed.fault, "a handshake of TLS failed");
+            None
+        }
     }
 }
 

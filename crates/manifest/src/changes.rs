@@ -3,7 +3,7 @@
 use crate::diagnostics::Place;
 use crate::id::EntryId;
 use crate::kinds::Kind;
-use crate::model::Manifest;
+use crate::model::{HttpService, Manifest};
 
 /// An entry that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Manifest {
     pub fn changes(&self, new: &Manifest) -> Vec<Change> {
         let mut changes = Vec::new();
         let all = &mut changes;
-        compare(Kind::HttpService, (&self.services, &new.services), |e| &e.id, |e| vec![&mut e.place], all);
+        compare(Kind::HttpService, (&self.services, &new.services), |e| &e.id, places_of_service, all);
         compare(Kind::HttpRouter, (&self.routers, &new.routers), |e| &e.id, |e| vec![&mut e.place], all);
         compare(Kind::HttpEndpoint, (&self.endpoints, &new.endpoints), |e| &e.id, |e| vec![&mut e.place], all);
         compare(Kind::HttpStatic, (&self.statics, &new.statics), |e| &e.id, |e| vec![&mut e.place], all);
@@ -54,6 +54,12 @@ impl Manifest {
         );
         changes
     }
+}
+
+fn places_of_service(service: &mut HttpService) -> Vec<&mut Place> {
+    let pems = service.tls.as_mut().map(|tls| [Some(&mut tls.cert), Some(&mut tls.key), tls.client_ca.as_mut()]);
+    let pems = pems.into_iter().flatten().flatten().map(|pem| &mut pem.place);
+    pems.chain([&mut service.place]).collect()
 }
 
 fn compare<T: Clone + PartialEq>(

@@ -4,6 +4,7 @@ pub(crate) mod code;
 pub(crate) mod http;
 pub(crate) mod lifecycle;
 pub(crate) mod process;
+mod tls;
 
 use crate::entries::RawEntry;
 use crate::fields::{Fields, Folder};

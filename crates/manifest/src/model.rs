@@ -73,6 +73,8 @@ pub struct HttpService {
     pub id: EntryId,
     /// Where it listens.
     pub addr: BindAddr,
+    /// With what it speaks TLS; `None` for plain HTTP.
+    pub tls: Option<Tls>,
     /// The proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long each part of a request may take.
@@ -83,6 +85,63 @@ pub struct HttpService {
     pub lifecycle: Lifecycle,
     /// Where it is written.
     pub place: Place,
+}
+
+/// The `tls` of an `http.service`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// The certificate of the server, and those that lead to one that clients trust.
+    pub cert: Pem,
+    /// Its private key.
+    pub key: Pem,
+    /// Those that sign the certificates of clients.
+    pub client_ca: Option<Pem>,
+    /// What is wanted of clients; never more than nothing without [`client_ca`](Self::client_ca).
+    pub client_auth: ClientAuth,
+}
+
+/// Where PEM is. Nothing has looked into it yet.
+#[derive(Clone, PartialEq)]
+pub struct Pem {
+    /// The file, or the text itself.
+    pub source: PemSource,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// A file or a text.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PemSource {
+    /// A file, which may be another one each time that it is read.
+    File(PathBuf),
+    /// The PEM itself, out of the environment. It may be a private key, so it is never shown.
+    Text(Arc<str>),
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            PemSource::File(path) => write!(f, "Pem({})", path.display()),
+            PemSource::Text(_) => f.write_str("Pem(…)"),
+        }
+    }
+}
+
+/// What a TLS server wants of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// No certificate is asked for.
+    None,
+    /// One is asked for; who has none may connect all the same.
+    Optional,
+    /// Who has none may not connect.
+    Require,
+}
+
+impl ClientAuth {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, ClientAuth); 3] =
+        [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("require", ClientAuth::Require)];
 }
 
 /// The time limits of an `http.service`.

@@ -1,10 +1,12 @@
 //! From a folder to an app that may run, or to every mistake in its YAML and its Luau at once.
 
 use crate::{method, term};
+use gateway::tls::identity::{self, Fault, Field};
 use luau::{Registry, Role, Source};
-use manifest::{Code, Diagnostics, LoadOptions, Manifest, Override, Supervised};
+use manifest::{Code, Diagnostic, Diagnostics, LoadOptions, Manifest, Override, Severity, Supervised};
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// A folder that may run.
 pub(crate) struct App {
@@ -60,10 +62,12 @@ pub(crate) fn load_with(
     let known_modules: Vec<&str> = luau::modules::BUILT_IN.into_iter().chain(added).collect();
     let options = LoadOptions { overrides, env: &|name| std::env::var(name).ok(), known_modules: &known_modules };
     match manifest::load(dir, &options) {
-        Ok(manifest) => {
+        Ok(mut manifest) => {
+            let unfit_for_tls = check_tls(&mut manifest);
             let codes: Vec<(Role, &Code)> = roles(&manifest).collect();
             let (registry, mut mistakes) = compile(dir, &codes, &extras(&manifest), &known_modules);
             mistakes.extend(unfit(&manifest));
+            mistakes.extend(unfit_for_tls);
             match registry {
                 Some(registry) if mistakes.is_empty() => Ok(App { manifest, registry }),
                 _ => Err(Mistakes::new(mistakes, manifest.warnings.iter())),
@@ -151,6 +155,34 @@ fn missing_method(code: &Code) -> Option<Mistake> {
 }
 
 /// What the model allows and no process can get.
+/// Looks into certificates and keys: what is odd becomes a warning, what is wrong is returned.
+fn check_tls(manifest: &mut Manifest) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for service in &manifest.services {
+        let Some(tls) = &service.tls else { continue };
+        let place = |fault: &Fault| match fault.field {
+            Field::Cert => tls.cert.place.clone(),
+            Field::Key => tls.key.place.clone(),
+            Field::ClientCa => tls.client_ca.as_ref().map_or_else(|| service.place.clone(), |pem| pem.place.clone()),
+        };
+        match identity::check(tls, SystemTime::now()) {
+            Ok(odd) => manifest.warnings.extend(odd.iter().map(|fault| Diagnostic {
+                severity: Severity::Warning,
+                place: place(fault),
+                entry: Some(service.id.clone()),
+                found: fault.to_string(),
+                expected: None,
+                nearest: None,
+            })),
+            Err(wrong) => {
+                mistakes
+                    .extend(wrong.iter().map(|fault| Mistake::at(&place(fault), &format!("{}: {fault}", service.id))));
+            }
+        }
+    }
+    mistakes
+}
+
 fn unfit(manifest: &Manifest) -> Vec<Mistake> {
     let services = manifest.process_services.iter().map(|service| (&service.id, &service.place, &service.input));
     let children = manifest.supervisors.iter().flat_map(|supervisor| {

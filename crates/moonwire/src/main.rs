@@ -11,6 +11,7 @@ mod check;
 mod load;
 mod method;
 
+mod certificates;
 mod factory;
 mod node;
 mod probes;

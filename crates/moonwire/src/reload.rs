@@ -4,6 +4,7 @@
 //! (addresses, routes, hosts, services), everything stays as it is and the log says why. Otherwise its code is the
 //! current version from one moment to the next, on all shards.
 
+use crate::certificates::Certificates;
 use crate::cli::Folder;
 use crate::load::{self, App, Mistakes};
 use kernel::Node;
@@ -28,6 +29,7 @@ pub(crate) struct Reloads {
     hangups: Hangups,
     /// Of the folder, if it is watched.
     changes: Option<Receiver<()>>,
+    certificates: Certificates,
 }
 
 impl Reloads {
@@ -38,9 +40,10 @@ impl Reloads {
         node: Arc<Node>,
         hangups: Hangups,
         changes: Option<Receiver<()>>,
+        certificates: Certificates,
     ) -> Reloads {
         let (dir, overrides) = (folder.dir.clone(), folder.set.clone());
-        Reloads { dir, overrides, manifest, live, node, hangups, changes }
+        Reloads { dir, overrides, manifest, live, node, hangups, changes, certificates }
     }
 
     /// Serves signals and changes, one after the other; what comes during one is one more. Returns when it is the
@@ -56,7 +59,12 @@ impl Reloads {
             tokio::select! {
                 Some(()) = changes => {}
                 gone = self.hangups.next() => if gone { return },
+                () = self.certificates.due() => {
+                    self.certificates.look().await;
+                    continue;
+                }
             }
+            self.certificates.look().await;
             self.reload().await;
         }
     }

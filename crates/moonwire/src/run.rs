@@ -4,6 +4,7 @@
 //! the services, and when they are there the doors open. The stop is the way back: doors, connections, services.
 
 use crate::admin;
+use crate::certificates::Certificates;
 use crate::cli::{FAILURE, MISTAKE, RunOptions};
 use crate::load::{self, App};
 use crate::logging::Log;
@@ -106,7 +107,9 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
                 };
                 let times = Times { unready: longest(|of| of.unready), drain: longest(|of| of.drain) };
                 let changes = watch.map(Watch::start).transpose()?;
-                let reloads = Reloads::new(&options.folder, manifest, live, node.clone(), hangups, changes);
+                let certificates = Certificates::of(bound.iter().map(|bound| &bound.site));
+                let reloads =
+                    Reloads::new(&options.folder, manifest, live, node.clone(), hangups, changes, certificates);
                 Ok(until_stopped(&mut shards, services, times, &probes, &mut signals, reloads).await)
             }
             Ok(None) => Ok(ExitCode::SUCCESS),
@@ -195,7 +198,8 @@ fn bind(
 fn announce(bound: &[Bound], admin: Option<SocketAddr>) {
     let mut text = String::new();
     for Bound { site, addr } in bound {
-        text += &format!("{} listening on http://{addr}\n", site.entry);
+        let scheme = if site.identity.is_some() { "https" } else { "http" };
+        text += &format!("{} listening on {scheme}://{addr}\n", site.entry);
     }
     if let Some(addr) = admin {
         text += &format!("admin listening on http://{addr}\n");

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from . import tls
 from .puppet import Driver
 from .waiting import DEADLINE
 from .wire import RawSocket, Wire, fetch, handshake_headers
@@ -86,20 +87,25 @@ class Lease:
     def address(self, service="app:gateway"):
         return self.server.addresses[service]
 
+    def tls(self, service="app:gateway"):
+        """The context of a client of that service, if it speaks TLS."""
+        return tls.trusting() if self.server.schemes[service] == "https" else None
+
     def url(self, path, service="app:gateway"):
-        return "ws://%s:%d%s" % (*self.address(service), path)
+        scheme = "wss" if self.tls(service) else "ws"
+        return "%s://%s:%d%s" % (scheme, *self.address(service), path)
 
     # HTTP
 
     def http(self, method, path, headers=None, body=None, service="app:gateway", timeout=DEADLINE):
-        return fetch(self.address(service), method, path, headers, body, timeout)
+        return fetch(self.address(service), method, path, headers, body, timeout, self.tls(service))
 
     def ask(self, router, *steps, method="GET", headers=None, **options):
         """An ordinary request to `answer.luau`."""
         return self.http(method, script(router, steps), headers, **options)
 
     def wire(self, service="app:gateway", **options):
-        wire = Wire(self.address(service), **options)
+        wire = Wire(self.address(service), tls=self.tls(service), **options)
         self.opened.callback(wire.close)
         return wire
 
@@ -107,6 +113,7 @@ class Lease:
 
     def raw(self, path=None, headers=None, service="app:gateway", host=None, expect=101, **options):
         """A raw client, its handshake done and answered with `expect`."""
+        options.setdefault("tls", self.tls(service))
         raw = RawSocket(self.address(service), **options)
         self.opened.callback(raw.close)
         if path is not None:
@@ -116,7 +123,7 @@ class Lease:
 
     def shake(self, router, *steps, service="app:gateway", host=None, **headers):
         """A handshake's answer, whatever it is; headers by keyword, `_` for `-`."""
-        raw = RawSocket(self.address(service))
+        raw = RawSocket(self.address(service), tls=self.tls(service))
         self.opened.callback(raw.close)
         return raw.open(script(router, steps), handshake_headers(**headers), host)
 
@@ -124,7 +131,11 @@ class Lease:
         return self.raw(script(router, relay_steps(_pid(target), **(fields or {}))), **options)
 
     def ws(self, path, **options):
-        client = Client(self.url(path), **options)
+        url, context = self.url(path), self.tls()
+        if context:
+            options["sock"] = tls.pumped(self.address(), context)
+            url = url.replace("wss:", "ws:", 1)
+        client = Client(url, **options)
         self.opened.callback(client.close)
         return client
 

@@ -12,6 +12,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
+from . import tls
 from .waiting import DEADLINE, until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,12 +80,13 @@ class Server:
         command = [binary(), "run", str(directory)]
         for service in services:
             command += ["--set", f"{service}:addr=127.0.0.1:0"]
-        for item in sets:
+        for item in [*sets, *tls.everywhere(services)]:
             command += ["--set", item]
         if shards is not None:
             command += ["--shards", str(shards)]
         command += ["--admin", admin, "--log-format", "json", *args]
         self.addresses = {}
+        self.schemes = {}
         self.out = []
         self.log = []
         self.changed = threading.Condition()
@@ -114,7 +116,8 @@ class Server:
                 self.out.append(line)
                 found = LISTENING.match(line)
                 if found:
-                    name, _scheme, host, port = found.groups()
+                    name, scheme, host, port = found.groups()
+                    self.schemes[name] = scheme
                     self.addresses[name] = (host, int(port))
                 if line == "ready":
                     self.is_ready = True

@@ -32,7 +32,7 @@ class Response:
 class Wire:
     """A TCP connection that reads what the test asks for and nothing else."""
 
-    def __init__(self, address, timeout=10.0, receive_buffer=None, source=None):
+    def __init__(self, address, timeout=10.0, receive_buffer=None, source=None, tls=None):
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -43,6 +43,9 @@ class Wire:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = address
         self.rest = b""
+        if tls:
+            # `tls` is a client's context. The end of the socket without a farewell is an end like any other here.
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost", suppress_ragged_eofs=True)
 
     def send(self, data):
         self.sock.sendall(data if isinstance(data, bytes) else data.encode())
@@ -230,9 +233,12 @@ class RawSocket(Wire):
             before.append(frame)
 
 
-def fetch(address, method, path, headers=None, body=None, timeout=10.0):
+def fetch(address, method, path, headers=None, body=None, timeout=10.0, tls=None):
     """One request on a connection of its own."""
-    connection = http.client.HTTPConnection(*address, timeout=timeout)
+    if tls:
+        connection = http.client.HTTPSConnection(*address, timeout=timeout, context=tls)
+    else:
+        connection = http.client.HTTPConnection(*address, timeout=timeout)
     try:
         connection.request(method, path, body=body, headers={"Connection": "close", **(headers or {})})
         answer = connection.getresponse()

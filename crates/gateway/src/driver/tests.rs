@@ -11,6 +11,7 @@ use manifest::RelayOptions;
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,7 +119,7 @@ impl Stage {
         self.local.with(|shard, sockets| {
             let host = shard.node().hosts.find("app:gateway").expect("a host");
             let pending = sockets.begin(shard, host, wanted, None, relay, Box::new(())).expect("a target");
-            sockets.open(shard, pending, socket.into(), &mut []);
+            sockets.open(shard, pending, OwnedFd::from(socket).into(), &mut []);
         });
         client
     }

@@ -1,6 +1,7 @@
 //! `http`: the request that a process answers, and its response. Types and documentation are in `http.d.luau`.
 
 use crate::server::exchange::{Asked, Exchange};
+use crate::tls::certificate::ClientCertificate;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use kernel::term::Writer;
@@ -27,6 +28,8 @@ const FUNCTIONS: &[(&str, Native)] = &[
     ("content_length", content_length),
     ("host", host),
     ("remote_addr", remote_addr),
+    ("scheme", scheme),
+    ("client_certificate", client_certificate),
     ("set_status", set_status),
     ("set_header", set_header),
     ("set_content_type", set_content_type),
@@ -181,6 +184,23 @@ fn remote_addr(call: &mut Call<'_>) -> Result<usize, Raise> {
     let addr = asked(call)?.remote_addr.clone();
     call.push_bytes(addr.as_bytes());
     Ok(1)
+}
+
+fn scheme(call: &mut Call<'_>) -> Result<usize, Raise> {
+    let scheme = asked(call)?.scheme.clone();
+    call.push_bytes(scheme.as_bytes());
+    Ok(1)
+}
+
+fn client_certificate(call: &mut Call<'_>) -> Result<usize, Raise> {
+    match asked(call)?.certificate.clone() {
+        Some(certificate) => {
+            let ClientCertificate { subject, fingerprint } = &*certificate;
+            let field = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+            push_table(call, &[field("subject", subject), field("fingerprint", fingerprint)])
+        }
+        None => Ok(push_optional(call, None)),
+    }
 }
 
 fn set_status(call: &mut Call<'_>) -> Result<usize, Raise> {

@@ -150,12 +150,15 @@ impl Finish {
         let upgraded = timeout(limits::UPGRADE, upgrade).await;
         let stream = upgraded.ok().and_then(Result::ok).and_then(|upgraded| {
             let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Watched>>().ok()?;
-            Some((io.into_inner().into_stream().into_socket().ok()?, read_buf))
+            let (wire, rest) = io.into_inner().into_stream().into_wire().ok()?;
+            // What hyper has read comes before what it has not.
+            let mut early = Vec::from(read_buf);
+            early.extend(rest);
+            Some((wire, early))
         });
         match stream {
-            Some((stream, early)) => {
-                let mut early = Vec::from(early);
-                desk.local.with(|shard, sockets| sockets.open(shard, pending, stream, &mut early));
+            Some((wire, mut early)) => {
+                desk.local.with(|shard, sockets| sockets.open(shard, pending, wire, &mut early));
                 desk.site.tally.handshake(Handshake::Accepted);
             }
             None => {

@@ -3,10 +3,12 @@
 //! What a handler writes is kept here until its process has ended, however it ended: only then is it known whether
 //! it stands ([`Outcome`]). So the order in which a handler sets status, headers and body does not matter.
 
+use crate::tls::certificate::ClientCertificate;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use kernel::{Cx, Error, Exit, Pid};
 use std::any::Any;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A request, read to its end.
@@ -28,6 +30,10 @@ pub struct Asked {
     pub host: String,
     /// The client's address and port.
     pub remote_addr: String,
+    /// `http` or `https`, as the client used it.
+    pub scheme: String,
+    /// The certificate that the client has shown.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// An answer that is being written.

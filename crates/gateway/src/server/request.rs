@@ -208,7 +208,7 @@ fn offer(
     }
     let trusted = site.trusts(peer.addr.ip());
     let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
-    let served = origin::served("http", authority, &parts.headers, trusted);
+    let served = origin::served(peer.scheme, authority, &parts.headers, trusted);
     let accept = handshake::check(parts, served.as_ref(), &route.terms).map_err(|refusal| {
         let origin = parts.headers.get(names::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
         let origin = String::from_utf8_lossy(origin);
@@ -294,6 +294,8 @@ fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>,
         body,
         host,
         remote_addr,
+        scheme: origin::scheme(peer.scheme, &parts.headers, desk.site.trusts(peer.addr.ip())).to_owned(),
+        certificate: peer.certificate.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::tally::{Places, Tally};
 use crate::router::Router;
 use crate::seldom::Seldom;
+use crate::tls::identity::{Fault, Identity};
 use crate::websocket::handshake::Terms;
 use crate::websocket::session::CLOSE;
 use crate::websocket::session::Relay;
@@ -13,6 +14,7 @@ use manifest::{EntryId, HttpService, HttpTimeouts, IpNet, Manifest, RelayOptions
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Where a route leads.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub struct Site {
     pub host: HostId,
     /// Its routes.
     pub router: Router<Endpoint>,
+    /// What it shows of itself to clients that speak TLS; none where HTTP is plain.
+    pub identity: Option<Arc<Identity>>,
     /// Its time limits.
     pub timeouts: HttpTimeouts,
     /// The largest request body.
@@ -125,6 +129,7 @@ impl Site {
             entry: service.id.to_string(),
             host,
             router,
+            identity: service.tls.as_ref().map(identity).transpose()?,
             timeouts: service.timeouts,
             max_body: usize::try_from(service.max_body).unwrap_or(usize::MAX),
             trusted: service.trusted_proxies.clone(),
@@ -153,6 +158,11 @@ impl Site {
         }
         client
     }
+}
+
+fn identity(tls: &manifest::Tls) -> Result<Arc<Identity>, String> {
+    let told = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ");
+    Identity::new(tls, SystemTime::now()).map(Arc::new).map_err(told)
 }
 
 impl RelayRoute {

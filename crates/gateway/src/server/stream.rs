@@ -1,5 +1,8 @@
 //! What a connection's bytes come through: a socket, or memory for a client inside the program.
 
+use super::tls::TlsStream;
+use crate::tls::certificate::ClientCertificate;
+use crate::websocket::socket::Wire;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -11,8 +14,19 @@ use tokio::net::TcpStream;
 pub(crate) enum Stream {
     /// To a client somewhere.
     Tcp(TcpStream),
+    /// The same, encrypted.
+    Tls(TlsStream),
     /// To a client in this program.
     Memory(Memory),
+}
+
+/// What is spoken on a connection that was just accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1, unless the first bytes say something else.
+    Http1,
+    /// HTTP/2, as TLS has agreed on (RFC 7301).
+    Http2,
 }
 
 /// A connection without a network, for a client in the same thread: nothing happens on it that the two did not do.
@@ -27,11 +41,34 @@ pub struct Memory {
 }
 
 impl Stream {
-    /// The socket on which a WebSocket goes on.
-    pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
+    /// What TLS has agreed on; without TLS nothing is agreed on.
+    pub(crate) fn protocol(&self) -> Protocol {
         match self {
-            Stream::Tcp(stream) => stream.into_std().map(OwnedFd::from),
-            Stream::Memory(memory) => Ok(memory.socket),
+            Stream::Tls(stream) if stream.agreed().alpn_protocol() == Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        }
+    }
+
+    /// The scheme of the URLs that lead here.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if matches!(self, Stream::Tls(_)) { "https" } else { "http" }
+    }
+
+    /// The client's certificate, if it has shown one that was accepted.
+    pub(crate) fn certificate(&self) -> Option<ClientCertificate> {
+        let Stream::Tls(stream) = self else { return None };
+        ClientCertificate::of(stream.agreed().peer_certificates()?.first()?)
+    }
+
+    /// The socket on which a WebSocket goes on, and what has been read of it already.
+    pub(crate) fn into_wire(self) -> io::Result<(Wire, Vec<u8>)> {
+        match self {
+            Stream::Tcp(stream) => Ok((Wire::from(OwnedFd::from(stream.into_std()?)), Vec::new())),
+            Stream::Memory(memory) => Ok((Wire::from(memory.socket), Vec::new())),
+            Stream::Tls(stream) => {
+                let (socket, engine, early) = stream.into_parts()?;
+                Ok((Wire::tls(socket, engine), early))
+            }
         }
     }
 }
@@ -40,6 +77,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Memory(memory) => Pin::new(&mut memory.http).poll_read(cx, buf),
         }
     }
@@ -49,6 +87,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Memory(memory) => Pin::new(&mut memory.http).poll_write(cx, buf),
         }
     }
@@ -56,6 +95,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Memory(memory) => Pin::new(&mut memory.http).poll_flush(cx),
         }
     }
@@ -63,6 +103,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Memory(memory) => Pin::new(&mut memory.http).poll_shutdown(cx),
         }
     }
@@ -74,6 +115,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Memory(memory) => Pin::new(&mut memory.http).poll_write_vectored(cx, slices),
         }
     }
@@ -81,6 +123,8 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(stream) => stream.is_write_vectored(),
+            // One record for all pieces is better than one for each.
+            Stream::Tls(_) => false,
             Stream::Memory(memory) => memory.http.is_write_vectored(),
         }
     }

@@ -79,12 +79,51 @@ impl Handshake {
     ];
 }
 
+/// What became of a handshake of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsResult {
+    /// It was done.
+    Done,
+    /// The client spoke plain HTTP, and was told so.
+    PlainHttp,
+    /// The client has no version, cipher or protocol in common with us.
+    Incompatible,
+    /// The client has no certificate, or none that is accepted.
+    ClientCertificate,
+    /// The client does not trust our certificate.
+    Distrusted,
+    /// What came is not TLS, or breaks its rules.
+    Garbage,
+    /// The client went, or broke it off.
+    Gone,
+    /// It took longer than `timeouts.header`.
+    TimedOut,
+    /// Too many waited already.
+    Crowded,
+}
+
+impl TlsResult {
+    /// Each result with its name in metrics.
+    pub const ALL: [(TlsResult, &'static str); 9] = [
+        (TlsResult::Done, "done"),
+        (TlsResult::PlainHttp, "plain_http"),
+        (TlsResult::Incompatible, "incompatible"),
+        (TlsResult::ClientCertificate, "client_certificate"),
+        (TlsResult::Distrusted, "distrusted"),
+        (TlsResult::Garbage, "garbage"),
+        (TlsResult::Gone, "gone"),
+        (TlsResult::TimedOut, "timed_out"),
+        (TlsResult::Crowded, "crowded"),
+    ];
+}
+
 /// Counts of one `http.service`.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Requests whose headers were complete.
     pub requests: AtomicU64,
     handshakes: [AtomicU64; Handshake::ALL.len()],
+    tls: [AtomicU64; TlsResult::ALL.len()],
 }
 
 impl Tally {
@@ -101,6 +140,18 @@ impl Tally {
     /// Handshakes by result.
     pub fn handshakes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Handshake::ALL.iter().map(|(result, name)| (*name, self.handshakes[*result as usize].load(Ordering::Relaxed)))
+    }
+}
+
+impl Tally {
+    /// Counts a handshake of TLS.
+    pub fn tls(&self, result: TlsResult) {
+        self.tls[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Handshakes of TLS by result.
+    pub fn tls_handshakes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        TlsResult::ALL.iter().map(|(result, name)| (*name, self.tls[*result as usize].load(Ordering::Relaxed)))
     }
 }
 

@@ -63,12 +63,17 @@ pub fn served(scheme: &str, authority: Option<&str>, headers: &HeaderMap, truste
         return Origin::parse(&format!("{scheme}://{}", authority?)).ok();
     }
     let seen_host = forwarded(headers, "host").or_else(|| first(headers, "x-forwarded-host"));
-    let seen_scheme = forwarded(headers, "proto").or_else(|| first(headers, "x-forwarded-proto"));
-    let (scheme, host) = (seen_scheme.unwrap_or(scheme), seen_host.or(authority)?);
+    let (scheme, host) = (self::scheme(scheme, headers, trusted_proxy), seen_host.or(authority)?);
     // Proxies that report the port apart leave it out of the host.
     let port = first(headers, "x-forwarded-port").filter(|_| !has_port(host));
     let colon = if port.is_some() { ":" } else { "" };
     Origin::parse(&format!("{scheme}://{host}{colon}{}", port.unwrap_or_default())).ok()
+}
+
+/// The scheme as the client used it; arguments as for [`served`].
+pub fn scheme<'h>(scheme: &'h str, headers: &'h HeaderMap, trusted_proxy: bool) -> &'h str {
+    let seen = || forwarded(headers, "proto").or_else(|| first(headers, "x-forwarded-proto"));
+    if trusted_proxy { seen().unwrap_or(scheme) } else { scheme }
 }
 
 /// The first element of a header that is a list.

@@ -325,9 +325,10 @@ impl Session {
         self.outbox.as_deref_mut()
     }
 
-    /// The socket took `bytes`, and takes no more if it is `blocked`. Whether [`Session::on_written`] is to be called.
-    pub fn wrote(&mut self, bytes: usize, blocked: bool, now: Time) -> bool {
-        if bytes > 0 || !self.blocked {
+    /// The socket took `bytes` of the queue, and takes no more if it is `blocked`. `moved`: the client took something,
+    /// be it of what was encrypted earlier. Whether [`Session::on_written`] is to be called.
+    pub fn wrote(&mut self, bytes: usize, blocked: bool, moved: bool, now: Time) -> bool {
+        if moved || !self.blocked {
             self.progress = now;
         }
         let was_blocked = std::mem::replace(&mut self.blocked, blocked);

@@ -9,13 +9,13 @@ mod wire;
 
 use self::poller::{Interest, Poller, Ready};
 use self::relief::{Holding, Relief, account};
-use self::wire::{Read, Written};
+pub use self::wire::Wire;
+use self::wire::{Place, Read, Scratch, Written};
 use super::ceiling::Ceiling;
 use super::deflate::Agreement;
 use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
 use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use rustix::net::{Shutdown, shutdown};
+use rustix::fd::{AsRawFd, RawFd};
 use std::any::Any;
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -48,8 +48,7 @@ pub struct Sockets {
     free: Vec<u32>,
     agenda: Rc<Agenda>,
     due: Vec<u32>,
-    buffer: Box<[u8]>,
-    cork: Vec<u8>,
+    scratch: Scratch,
     /// When to look at a socket whose process has ended.
     closing: BinaryHeap<Reverse<(Time, u32, u32)>>,
     drains: Vec<Drain>,
@@ -65,7 +64,7 @@ struct Slot {
 
 struct Connection {
     /// None until the handshake is answered.
-    socket: Option<OwnedFd>,
+    socket: Option<Wire>,
     session: Rc<RefCell<Session>>,
     pid: Pid,
     interest: Interest,
@@ -107,8 +106,7 @@ impl Sockets {
             free: Vec::new(),
             agenda: Rc::default(),
             due: Vec::new(),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            cork: Vec::new(),
+            scratch: Scratch::new(BUFFER),
             closing: BinaryHeap::new(),
             drains: Vec::new(),
             relief: Relief::new(ceiling, shard),
@@ -171,7 +169,7 @@ impl Sockets {
     }
 
     /// The handshake is answered: the session begins. `early` came with the request.
-    pub fn open(&mut self, shard: &mut Shard, pending: Pending, socket: OwnedFd, early: &mut [u8]) {
+    pub fn open(&mut self, shard: &mut Shard, pending: Pending, socket: Wire, early: &mut [u8]) {
         let token = pending.token;
         let Some(connection) = self.connection(token, pending.generation) else { return };
         let session = connection.session.clone();
@@ -325,8 +323,8 @@ impl Sockets {
     /// Reads one socket; if it `ends`, a short read is not all. Whether it may have more.
     fn read(&mut self, shard: &mut Shard, token: u32, ends: bool) -> bool {
         for _ in 0..READS {
-            let Some(connection) = &self.slots[token as usize].connection else { return false };
-            let Some(socket) = &connection.socket else { return false };
+            let Some(connection) = &mut self.slots[token as usize].connection else { return false };
+            let Some(socket) = &mut connection.socket else { return false };
             let (limit, discards) = {
                 let session = connection.session.borrow();
                 match session.want() {
@@ -338,13 +336,19 @@ impl Sockets {
                     Want::Finish => (BUFFER, true),
                 }
             };
-            match wire::read(socket.as_fd(), &mut self.buffer[..limit]) {
+            match socket.read(&mut self.scratch, limit) {
                 Read::Nothing => return false,
-                Read::Some(bytes) => {
-                    if !discards {
-                        self.give(shard, token, bytes, None);
+                Read::Some { place, more } => {
+                    if socket.has_unsent() {
+                        // The protocol answers by itself.
+                        connection.session.borrow_mut().remind();
                     }
-                    if bytes < limit && !ends {
+                    match place {
+                        _ if discards => {}
+                        Place::Input(bytes) => self.give(shard, token, bytes, None),
+                        Place::Plain => self.give_plain(shard, token),
+                    }
+                    if !more && !ends {
                         return false;
                     }
                 }
@@ -365,7 +369,7 @@ impl Sockets {
     fn give(&mut self, shard: &mut Shard, token: u32, bytes: usize, early: Option<&mut [u8]>) {
         let Some(connection) = &self.slots[token as usize].connection else { return };
         let (pid, session) = (connection.pid, connection.session.clone());
-        let input = early.unwrap_or(&mut self.buffer[..bytes]);
+        let input = early.unwrap_or(&mut self.scratch.input[..bytes]);
         // Between reading and acting: what caused what was read is in this shard's inbox by now.
         shard.take_signals();
         let given = shard.enter(pid, |cx| (session.borrow_mut().on_bytes(input, cx), ()));
@@ -376,6 +380,15 @@ impl Sockets {
         if let Some(connection) = &mut self.slots[token as usize].connection {
             account(&mut connection.holding, connection.session.borrow().held(), &self.agenda, shard.now());
         }
+    }
+
+    /// Hands over what was decrypted, if it is anything.
+    fn give_plain(&mut self, shard: &mut Shard, token: u32) {
+        let mut plain = std::mem::take(&mut self.scratch.plain);
+        if !plain.is_empty() {
+            self.give(shard, token, plain.len(), Some(&mut plain));
+        }
+        self.scratch.plain = plain;
     }
 
     fn fin(&mut self, shard: &mut Shard, token: u32) {
@@ -404,7 +417,7 @@ impl Sockets {
     fn service(&mut self, shard: &mut Shard, token: u32, writable: bool) {
         let Slot { generation, connection: Some(connection) } = &mut self.slots[token as usize] else { return };
         let generation = *generation;
-        let Some(socket) = &connection.socket else { return };
+        let Some(socket) = &mut connection.socket else { return };
         let (pid, session) = (connection.pid, connection.session.clone());
         session.borrow_mut().attend();
         let now = shard.now();
@@ -412,10 +425,12 @@ impl Sockets {
         let mut act = false;
         for _ in 0..WRITES {
             let mut session = session.borrow_mut();
-            let Some(outbox) = session.outbox().filter(|_| try_now) else { break };
-            match wire::write(socket.as_fd(), outbox, &mut self.cork) {
-                Written::Some { bytes, blocked } => {
-                    act |= session.wrote(bytes, blocked, now);
+            if !try_now || !session.has_output() && !socket.has_unsent() {
+                break;
+            }
+            match socket.write(session.outbox(), &mut self.scratch) {
+                Written::Some { bytes, blocked, moved } => {
+                    act |= session.wrote(bytes, blocked, moved, now);
                     try_now = !blocked;
                 }
                 Written::Broken => {
@@ -430,8 +445,8 @@ impl Sockets {
         let session = session.borrow();
         account(&mut connection.holding, session.held(), &self.agenda, now);
         let want = session.want();
-        let write = session.is_blocked();
-        let unfinished = !write && session.has_output();
+        let mut write = session.is_blocked();
+        let unfinished = !write && (session.has_output() || socket.has_unsent());
         drop(session);
         if unfinished {
             // Others first; the next round goes on.
@@ -445,8 +460,8 @@ impl Sockets {
             self.closing.push(Reverse((now.after(CLOSING), token, generation)));
         }
         if want == Want::Finish && !connection.finished {
-            connection.finished = true;
-            let _reset_meanwhile = shutdown(socket, Shutdown::Write);
+            connection.finished = socket.finish();
+            write |= !connection.finished;
         }
         if connection.finished && connection.eof {
             return self.close(token);
@@ -454,7 +469,7 @@ impl Sockets {
         let interest = Interest { read: want != Want::Pause && !connection.eof, write };
         if interest != connection.interest {
             connection.interest = interest;
-            if self.poller.change(socket, key(token, generation), interest).is_err() {
+            if self.poller.change(&*socket, key(token, generation), interest).is_err() {
                 self.lose(shard, token);
             }
         }

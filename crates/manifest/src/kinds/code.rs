@@ -125,7 +125,7 @@ fn climbs_out(from: &Path, relative: &Path) -> bool {
 }
 
 /// A file beside the missing one that was probably meant.
-fn nearest_file(dir: &Path, relative: &str) -> Option<String> {
+pub(crate) fn nearest_file(dir: &Path, relative: &str) -> Option<String> {
     let wanted = Path::new(relative);
     let parent = wanted.parent()?;
     let listing = std::fs::read_dir(dir.join(parent)).ok()?;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::diagnostics::{Diagnostic, Report};
 use crate::fields::Fields;
-use crate::kinds::{Kind, code, lifecycle};
+use crate::kinds::{Kind, code, lifecycle, tls};
 use crate::model::{
     BindAddr, BindHost, HttpEndpoint, HttpRouter, HttpService, HttpStatic, HttpTimeouts, Middleware, PostMiddleware,
 };
@@ -22,12 +22,10 @@ const POST_MIDDLEWARE: [(&str, PostMiddleware); 1] = [("websocket_relay", PostMi
 /// `http.service`.
 pub(crate) fn service(mut fields: Fields<'_>) -> Option<HttpService> {
     let addr = addr(&mut fields);
-    if let Some(node) = fields.get("tls") {
-        fields.refuse("tls", node, "TLS is not yet possible: let a proxy before the server do it");
-    }
     let service = HttpService {
         id: fields.entry.id.clone(),
         addr: addr.clone().unwrap_or(BindAddr { host: BindHost::Any, port: 0 }),
+        tls: tls::tls(&mut fields),
         trusted_proxies: trusted_proxies(&mut fields),
         timeouts: timeouts(&mut fields),
         max_body: fields.size("max_body").unwrap_or(MAX_BODY),

@@ -169,8 +169,33 @@ const ENTRIES: &[(&str, &str)] = &[
         "x.yaml:3:40: app:x: addr: found \"::1:80\", expected host:port such as \":8080\" or \"127.0.0.1:8080\"",
     ),
     (
-        "- { name: x, kind: http.service, addr: ':1', tls: { cert: a } }",
-        "x.yaml:3:51: app:x: tls: TLS is not yet possible: let a proxy before the server do it",
+        "- { name: x, kind: http.service, addr: ':1', tls: { cert: room.lua } }",
+        "x.yaml:3:51: app:x: missing field \"tls.key\", expected the path of a file in PEM, relative to this file or \
+         absolute, or ${env:NAME} with the PEM itself",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: true }",
+        "x.yaml:3:51: app:x: tls: found true, expected a map with cert and key",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: { cert: rom.lua, key: room.lua } }",
+        "x.yaml:3:59: app:x: tls.cert: \"rom.lua\" does not exist (did you mean \"room.lua\"?)",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: { cert: /nowhere/at/all.pem, key: room.lua } }",
+        "x.yaml:3:59: app:x: tls.cert: \"/nowhere/at/all.pem\" does not exist",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: { certs: room.lua, key: room.lua } }",
+        "x.yaml:3:53: app:x: unknown field \"tls.certs\" (did you mean \"cert\"?)",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: { cert: room.lua, key: room.lua, client_auth: required } }",
+        "x.yaml:3:97: app:x: tls.client_auth: found \"required\" (did you mean \"require\"?)",
+    ),
+    (
+        "- { name: x, kind: http.service, addr: ':1', tls: { cert: room.lua, key: room.lua, client_auth: require } }",
+        "x.yaml:3:97: app:x: tls.client_auth: whose certificates are accepted is not said: tls.client_ca is missing",
     ),
     (
         "- { name: x, kind: http.service, addr: ':1', trusted_proxies: [10.0.0.0/33] }",

@@ -201,7 +201,7 @@ impl Stage {
         let now = piece.len().min(self.takes.unwrap_or(usize::MAX));
         self.takes = self.takes.map(|left| left - now);
         self.written.extend_from_slice(&piece[..now]);
-        let act = session.wrote(now, now < piece.len(), self.now);
+        let act = session.wrote(now, now < piece.len(), now > 0, self.now);
         drop(session);
         if act {
             let session = self.session.clone();
