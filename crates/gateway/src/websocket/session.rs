@@ -26,7 +26,7 @@ mod tests;
 
 pub use self::outbox::Outbox;
 
-use self::clock::Heartbeat;
+use self::clock::{Doubts, Heartbeat};
 use self::compressed::{Deflate, Shared};
 use self::ending::End;
 use self::inbound::{Credit, Rare};
@@ -155,6 +155,7 @@ pub struct Session {
     stall_timer: bool,
     /// What waits became less by being compressed, and mail was held back for it.
     relieved: bool,
+    doubts: Doubts,
 }
 
 impl Agenda {
@@ -234,6 +235,7 @@ impl Session {
             blocked: false,
             stall_timer: false,
             relieved: false,
+            doubts: Doubts::default(),
             relay,
         }
     }
@@ -267,7 +269,7 @@ impl Session {
         let (before, came) = (self.decoder.missing(), input.len() as u64);
         let exit = self.feed(input, cx);
         if clock::is_life(before, self.decoder.missing(), came) {
-            self.last_seen = cx.now();
+            self.seen(cx.now());
         }
         exit.map_or_else(|| self.rest(), Next::End)
     }
@@ -330,6 +332,7 @@ impl Session {
     pub fn wrote(&mut self, bytes: usize, blocked: bool, moved: bool, now: Time) -> bool {
         if moved || !self.blocked {
             self.progress = now;
+            self.doubts.writing = false;
         }
         let was_blocked = std::mem::replace(&mut self.blocked, blocked);
         let held_back = self.is_held_back() | std::mem::take(&mut self.relieved);

@@ -2,6 +2,10 @@
 //!
 //! Each clock is one timer of the kernel that looks, when it goes off, whether its time has really come, so that
 //! traffic sets no timers.
+//!
+//! A machine sleeps, a process is stopped, a core is busy: then a timer is late, and what the client sent in time still
+//! lies in its socket. So nobody is given up at the first look. The second one comes as much later as the first was
+//! late, but no later than the time-out itself, and sockets are read between the two.
 
 use super::super::codec::Opcode;
 use super::{End, Phase, Session};
@@ -42,16 +46,29 @@ impl Heartbeat {
     }
 }
 
+/// What the first look found: the second one decides, unless there was life or progress between the two.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Doubts {
+    life: bool,
+    pub(super) writing: bool,
+}
+
 impl Session {
     /// Starts what the connection needs from its first moment.
     pub(super) fn start_clocks(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
-        self.last_seen = now;
+        self.seen(now);
         if !self.relay.options.ping_interval.is_zero() {
             self.next_ping = now.after(self.relay.options.ping_interval);
             self.set_liveness(cx);
         }
         self.start_heartbeat(cx);
+    }
+
+    /// A sign of life.
+    pub(super) fn seen(&mut self, now: Time) {
+        self.last_seen = now;
+        self.doubts.life = false;
     }
 
     /// Another interval from now on.
@@ -88,10 +105,16 @@ impl Session {
 
     fn on_writing(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
         self.stall_timer = false;
-        if self.blocked && cx.now().since(self.progress) >= self.relay.options.write_timeout {
+        let (now, limit) = (cx.now(), self.relay.options.write_timeout);
+        let due = self.progress.after(limit);
+        if !self.blocked || now < due {
+            self.watch_writing(cx);
+            return None;
+        }
+        if std::mem::replace(&mut self.doubts.writing, true) {
             return Some(self.end(&End::Lost, cx));
         }
-        self.watch_writing(cx);
+        self.stall_timer = cx.set_timer(now.after(now.since(due).min(limit)), WRITING).is_ok();
         None
     }
 
@@ -99,16 +122,24 @@ impl Session {
     fn on_liveness(&mut self, cx: &mut Cx<'_>) -> Option<Exit> {
         let now = cx.now();
         if self.is_paused() {
-            self.last_seen = now;
+            self.seen(now);
         }
-        if now >= self.dies_at() {
+        let late = now.since(self.next_ping.min(self.dies_at()));
+        let is_dead = now >= self.dies_at();
+        if is_dead && std::mem::replace(&mut self.doubts.life, true) {
             return Some(self.end(&End::Idle, cx));
         }
         if now >= self.next_ping {
             self.push(Opcode::Ping, Bytes::new());
             self.next_ping = now.after(self.relay.options.ping_interval);
         }
-        self.set_liveness(cx);
+        if is_dead {
+            let due = now.after(late.min(self.relay.options.ping_timeout));
+            // As in `set_liveness`.
+            let _never_refused = cx.set_timer(due, LIVENESS);
+        } else {
+            self.set_liveness(cx);
+        }
         None
     }
 
@@ -134,8 +165,8 @@ impl Session {
         const HEARTBEAT: Topic = Topic::fixed("ws.heartbeat");
         let now = cx.now();
         let Some(heartbeat) = self.heartbeat.as_mut().filter(|heartbeat| heartbeat.token == token) else { return };
-        // From the time it was due, so that a late turn delays the next one not at all; those missed are not made up.
-        heartbeat.next = heartbeat.next.after(heartbeat.every).max(now);
+        // On the beat, so that a late turn delays the next one not at all; those missed are not made up.
+        heartbeat.next = next_beat(heartbeat.next, heartbeat.every, now);
         heartbeat.timer = cx.set_timer(heartbeat.next, token).ok();
         let client = cx.pid().text(cx.hosts()).to_string();
         let term = Term::from([
@@ -147,4 +178,11 @@ impl Session {
         // A full mailbox does without: the next one says more.
         let _full_or_dead = cx.send(self.target, Message { topic: HEARTBEAT, from: cx.pid(), body: Body::Term(term) });
     }
+}
+
+/// The first beat after `now` of those that follow `last`.
+fn next_beat(last: Time, every: Duration, now: Time) -> Time {
+    let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let beats = (now.0.saturating_sub(last.0) / every).saturating_add(1);
+    Time(last.0.saturating_add(every.saturating_mul(beats)))
 }

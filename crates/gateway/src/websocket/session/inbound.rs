@@ -212,7 +212,7 @@ impl Session {
         if rare.messages.is_none() && rare.bytes.is_none() && rare.told.is_none() {
             self.rare = None;
         }
-        self.last_seen = cx.now();
+        self.seen(cx.now());
         self.mark();
         self.feed(&mut input, cx)
     }

@@ -4,7 +4,7 @@ use super::super::Want;
 use super::stage::{Stage, frame, open, open_with};
 use bytes::Bytes;
 use kernel::{Body, Frame, Message, Next, Refused, Term, Topic};
-use manifest::SlowPolicy;
+use manifest::{RelayOptions, SlowPolicy};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -194,6 +194,70 @@ fn bytes_of_a_frame_that_never_ends_count_as_no_life_and_progress_does() {
     assert!(!drip(&head[..14], 1), "a payload that never ends");
     assert!(!drip(&frame(9, &[0; 125])[..6], 1), "a Ping that never ends");
     assert!(drip(&head[..14], 8 << 10), "a large message on a slow line");
+}
+
+/// The machine sleeps, or the process is stopped: all clocks jump at once.
+fn sleep(stage: &mut Stage, time: Duration) {
+    stage.now = stage.now.after(time);
+}
+
+#[test]
+fn a_server_that_was_stopped_reads_what_came_meanwhile_before_it_gives_a_client_up() {
+    let mut stage = silent();
+    stage.pass(Duration::from_secs(11));
+    sleep(&mut stage, Duration::from_secs(60));
+    // The answer lay in the socket, which is read first here ...
+    stage.frame(10, b"");
+    assert!(stage.is_alive());
+    sleep(&mut stage, Duration::from_secs(60));
+    // ... and here after other processes have had their turn.
+    stage.turn();
+    assert!(stage.is_alive());
+    stage.frame(10, b"");
+    stage.pass(Duration::from_secs(9));
+    assert!(stage.is_alive());
+}
+
+#[test]
+fn a_client_that_is_silent_after_the_server_was_stopped_is_given_up_soon() {
+    let mut stage = silent();
+    stage.pass(Duration::from_secs(5));
+    sleep(&mut stage, Duration::from_secs(60));
+    stage.turn();
+    assert_eq!(stage.got(), [(9, vec![])], "it is asked once more");
+    stage.pass(Duration::from_secs(6));
+    assert_eq!(stage.leave(), ("idle".to_owned(), "idle timeout".to_owned(), 1006));
+}
+
+#[test]
+fn a_server_that_was_stopped_offers_what_waits_before_it_gives_a_slow_client_up() {
+    let mut stage = open_with(|options| options.write_timeout = Duration::from_secs(3));
+    stage.takes = Some(0);
+    stage.send_json("ws.send", &json!({ "data": "unread" }));
+    sleep(&mut stage, Duration::from_secs(60));
+    // The client reads again, but timers come before the socket says so.
+    stage.turn();
+    assert!(stage.is_alive());
+    stage.takes = Some(1);
+    stage.pass(Duration::from_secs(2));
+    assert!(stage.is_alive(), "one byte is progress");
+    stage.pass(Duration::from_secs(4));
+    assert_eq!(stage.leave(), ("lost".to_owned(), "connection lost".to_owned(), 1006));
+}
+
+#[test]
+fn heartbeats_that_a_stopped_server_missed_are_not_made_up_and_the_beat_is_kept() {
+    let mut stage = Stage::new(RelayOptions::default(), |wanted| wanted.heartbeat = Some(Duration::from_secs(1)));
+    stage.pass(Duration::from_secs(2));
+    assert_eq!(stage.target.topics(), ["ws.join", "ws.heartbeat", "ws.heartbeat"]);
+    sleep(&mut stage, Duration::from_millis(20_500));
+    stage.turn();
+    stage.turn();
+    assert_eq!(stage.target.topics(), ["ws.heartbeat"]);
+    stage.pass(Duration::from_millis(400));
+    assert!(stage.target.topics().is_empty());
+    stage.pass(Duration::from_millis(200));
+    assert_eq!(stage.target.topics(), ["ws.heartbeat"]);
 }
 
 fn flooded(policy: SlowPolicy) -> Stage {
