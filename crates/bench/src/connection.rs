@@ -21,10 +21,21 @@ pub(crate) struct Connection {
     /// Bytes that the socket did not take.
     unsent: Vec<u8>,
     key: [u8; 4],
+    /// What the server's close frame said.
+    close_code: Option<u16>,
+}
+
+/// Where a connection goes, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Dial<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'a str,
+    /// The kernel's buffer for what the server sends; none: as the system has it.
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 /// What a read found.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Open,
     Closed,
@@ -39,17 +50,31 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The same on another path than the one that all servers here have.
+    pub(crate) fn dial(dial: Dial<'_>, index: usize) -> Result<Connection> {
+        let mut connection = Connection::begin_with(dial, index)?;
+        connection.finish_handshake()?;
+        connection.stream.set_nonblocking(true)?;
+        Ok(connection)
+    }
+
     /// Connects and sends the handshake, whose answer is still to come.
     pub(crate) fn begin(address: SocketAddr, index: usize) -> Result<Connection> {
-        let stream = connect(address, source(index)).with_context(|| format!("cannot connect to {address}"))?;
+        Connection::begin_with(Dial { address, path: "/ws", receive_buffer: None }, index)
+    }
+
+    fn begin_with(dial: Dial<'_>, index: usize) -> Result<Connection> {
+        let address = dial.address;
+        let stream = connect(dial, source(index)).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        (&stream).write_all(handshake::request(&address.to_string()).as_bytes())?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        (&stream).write_all(handshake::request(&address.to_string(), dial.path).as_bytes())?;
         Ok(Connection {
             stream,
             partial: Vec::new(),
             unsent: Vec::new(),
             key: (index as u32).wrapping_mul(0x9e37_79b1).to_ne_bytes(),
+            close_code: None,
         })
     }
 
@@ -67,6 +92,16 @@ impl Connection {
         };
         self.partial = received.split_off(end);
         Ok(())
+    }
+
+    /// What the server's close frame said: 1005 if nothing, none if there was no close frame.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        self.close_code
+    }
+
+    /// Whether the socket has taken everything.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.unsent.is_empty()
     }
 
     /// The socket, to be watched.
@@ -139,7 +174,11 @@ impl Connection {
                         self.frame(&mut pong, Opcode::Pong, payload);
                         self.send(&pong)?;
                     }
-                    Opcode::Close => return Ok(Peer::Closed),
+                    Opcode::Close => {
+                        let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+                        self.close_code = Some(code);
+                        return Ok(Peer::Closed);
+                    }
                     Opcode::Pong => {}
                     Opcode::Binary => bail!("a binary frame came back for a text frame"),
                 }
@@ -165,10 +204,14 @@ fn source(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, 2 + (index / PER_SOURCE % 200) as u8)
 }
 
-fn connect(address: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {
+fn connect(dial: Dial<'_>, source: Ipv4Addr) -> io::Result<TcpStream> {
+    let address = dial.address;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     if address.ip().is_loopback() {
         rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    }
+    if let Some(bytes) = dial.receive_buffer {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
     }
     rustix::net::connect(&socket, &address)?;
     Ok(TcpStream::from(socket))

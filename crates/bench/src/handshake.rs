@@ -8,10 +8,10 @@ use sha1::{Digest as _, Sha1};
 /// The key of RFC 6455's example: a benchmark needs no secret, and this answer is known.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// The request that opens a WebSocket on `host`; every server here has it on `/ws`.
-pub(crate) fn request(host: &str) -> String {
+/// The request that opens a WebSocket on `host`.
+pub(crate) fn request(host: &str, path: &str) -> String {
     format!(
-        "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn our_own_answer_to_our_own_request_is_accepted() {
-        let answer = answer(&request("127.0.0.1:1")).unwrap();
+        let answer = answer(&request("127.0.0.1:1", "/ws")).unwrap();
         assert_eq!(check_answer(answer.as_bytes()).unwrap(), Some(answer.len()));
         assert_eq!(check_answer(&answer.as_bytes()[..40]).unwrap(), None);
     }

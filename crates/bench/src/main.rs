@@ -4,8 +4,10 @@
 //! them, compares every byte and reads their processor time and memory from the kernel.
 //!
 //! Read [`suite`] for how a run goes, [`load`] for what is asked, [`server`] for who is asked,
-//! [`report`] for what is printed; the rest are parts of the generator.
+//! [`report`] for what is printed; the rest are parts of the generator. [`siege`] does harm to our
+//! own server instead and counts what is lost.
 
+mod siege;
 mod suite;
 
 mod load;
@@ -81,6 +83,8 @@ enum Mode {
         #[arg(short, long, default_value_t = 15_000)]
         connections: usize,
     },
+    /// Do harm to our own server, and count what is lost (docs/reliability.md).
+    Siege(siege::Options),
     /// Be the floor: a bare epoll echo server.
     #[command(hide = true)]
     Floor { answer: Answer },
@@ -139,6 +143,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Mode::Floor { answer } => {
             floor::serve(answer)?;
             return Ok(ExitCode::SUCCESS);
+        }
+        Mode::Siege(options) => {
+            let kept = siege::run(&options, common.quick, common.rounds)?;
+            return Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Mode::All => suite::all(common.quick),
         Mode::Echo { connections, in_flight } => vec![Load::Echo { connections, in_flight }],

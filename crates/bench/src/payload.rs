@@ -29,6 +29,13 @@ impl Payload {
         &self.bytes
     }
 
+    /// The connection and the number that a payload names.
+    pub(crate) fn names(received: &[u8]) -> Option<(u32, u32)> {
+        let digits = std::str::from_utf8(received.get(..SMALLEST)?).ok()?;
+        let digits = u64::from_str_radix(digits, 16).ok()?;
+        Some(((digits >> 32) as u32, digits as u32))
+    }
+
     /// Says what is wrong with `received`, which should be message `number` of `connection`.
     pub(crate) fn check(&mut self, connection: u32, number: u32, received: &[u8]) -> Result<(), String> {
         let expected = self.of(connection, number);
@@ -52,6 +59,8 @@ mod tests {
         let mut payload = Payload::new(32);
         assert_eq!(payload.of(0x12, 0xabcdef), b"0000001200abcdeffox jumps over t");
         assert_eq!(payload.of(1, 2).len(), 32);
+        assert_eq!(Payload::names(payload.of(0x12, 0xabcdef)), Some((0x12, 0xabcdef)));
+        assert_eq!(Payload::names(b"0000001200abcdezfox"), None);
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub(crate) fn resident(pid: u32) -> Result<u64> {
     resident_of_rollup(&text).context("an unreadable /proc/PID/smaps_rollup")
 }
 
+/// How many files, sockets among them, `pid` has open.
+pub(crate) fn descriptors(pid: u32) -> Result<usize> {
+    let listed = fs::read_dir(format!("/proc/{pid}/fd"));
+    Ok(listed.with_context(|| format!("the server (process {pid}) is gone"))?.count())
+}
+
 fn nanoseconds_of_schedstat(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }

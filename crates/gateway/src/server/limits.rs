@@ -25,3 +25,6 @@ pub const FILE_READS: usize = 32;
 pub const FILE_PIECE: usize = 64 << 10;
 /// What `Retry-After` says, in seconds.
 pub const RETRY_AFTER: &str = "5";
+/// Bytes that the kernel keeps for one connection beyond what was sent. Without it a client that does not read holds
+/// megabytes there, beside the queue that `wsrelay.send.buffer` bounds.
+pub const UNSENT: u32 = 128 << 10;

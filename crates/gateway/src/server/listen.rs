@@ -1,5 +1,6 @@
 //! One address, one listening socket for each shard.
 
+use super::limits::UNSENT;
 use manifest::{BindAddr, BindHost};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -52,6 +53,8 @@ fn bind(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    // Accepted connections inherit it. A kernel without it only keeps more for clients that do not read.
+    let _best_effort = socket.set_tcp_notsent_lowat(UNSENT);
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -59,7 +62,7 @@ fn bind(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Write as _};
     use std::net::TcpStream;
 
     fn local(port: u16) -> BindAddr {
@@ -81,6 +84,23 @@ mod tests {
         let (addr, _held) = listen(&local(0), 2).expect("a free port");
         let error = listen(&local(addr.port()), 2).expect_err("in use");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_kernel_keeps_little_for_a_client_that_does_not_read() {
+        let (addr, listeners) = listen(&local(0), 1).expect("a free port");
+        let client = TcpStream::connect(addr).expect("somebody listens");
+        listeners[0].set_nonblocking(false).expect("a socket");
+        let (mut accepted, _) = listeners[0].accept().expect("a client");
+        accepted.set_nonblocking(true).expect("a socket");
+        // What the client's own end takes, which its program decides, is counted apart: it is what has been sent.
+        let mut taken = 0;
+        while let Ok(bytes) = accepted.write(&[0; 4096]) {
+            taken += bytes;
+        }
+        let unread = Socket::from(client);
+        let received = unread.recv_buffer_size().expect("a socket");
+        assert!(taken <= received + 2 * UNSENT as usize, "{taken} bytes, of which the client took {received} at most");
     }
 
     #[test]

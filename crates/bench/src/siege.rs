@@ -1,0 +1,180 @@
+//! The siege: what clients, programs and the machine may do to the server, done to it in numbers, and what was lost.
+//!
+//! Each part starts its own server on `crates/bench/apps/siege`, does its harm while others are served, and gives rows:
+//! what was tried, how often, what was lost, and whether a promise was broken. Nothing here knows the server from
+//! within; it reads sockets, the admin page and `/proc`.
+
+mod crowd;
+mod node;
+
+mod crashes;
+mod flood;
+mod killed;
+mod stalled;
+mod transfers;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
+
+use crate::machine;
+use crate::report::median;
+use crate::server::Places;
+use node::{Node, Start};
+
+/// What is done to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Of 2,000 clients 1 %, 10 % and 50 % do not read, under each slow-client policy.
+    Stalled,
+    /// One of 1,000 clients of a process says as much as it can.
+    Flood,
+    /// 10,000 targets fail under traffic.
+    Crashes,
+    /// 100,000 transfers between targets under traffic.
+    Transfers,
+    /// `kill -9` in the middle of writes, and a start on the same port.
+    Killed,
+}
+
+const ALL: [Part; 5] = [Part::Stalled, Part::Flood, Part::Crashes, Part::Transfers, Part::Killed];
+
+/// The parts that run, and how.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What is done [default: everything]
+    parts: Vec<Part>,
+    /// The server [default: target/release/moonwire, quick: target/debug/moonwire]
+    #[arg(long, env = "MOONWIRE_BIN")]
+    server: Option<PathBuf>,
+}
+
+/// What the parts have in common.
+pub(crate) struct Siege {
+    binary: PathBuf,
+    app: PathBuf,
+    work: PathBuf,
+    root: PathBuf,
+    quick: bool,
+    rounds: usize,
+}
+
+/// One row of the table.
+pub(crate) struct Row {
+    pub(crate) what: String,
+    /// How often.
+    pub(crate) times: String,
+    /// What was lost; "nothing" is what it should be.
+    pub(crate) lost: String,
+    pub(crate) figures: String,
+    /// The promise that was broken.
+    pub(crate) broken: Option<String>,
+}
+
+/// Runs the parts and prints a row for each thing tried; says whether all promises were kept. A `quick` run has small
+/// numbers and judges no times.
+pub(crate) fn run(options: &Options, quick: bool, rounds: Option<usize>) -> Result<bool> {
+    let Places { root, work } = Places::find()?;
+    let build = if quick { "debug" } else { "release" };
+    let binary = options.server.clone().unwrap_or_else(|| root.join("target").join(build).join("moonwire"));
+    let binary = fs::canonicalize(&binary).with_context(|| format!("{} is not built", binary.display()))?;
+    let app = root.join("crates/bench/apps/siege");
+    let rounds = rounds.unwrap_or(if quick { 1 } else { 5 }).max(1);
+    let siege = Siege { binary, app, work, root, quick, rounds };
+    println!("{}; {} open files a process", machine::describe(), machine::raise_open_files()?);
+    println!("| what | how often | lost | measured | verdict |\n|---|---|---|---|---|");
+    let parts = if options.parts.is_empty() { &ALL[..] } else { &options.parts };
+    let mut kept = true;
+    for part in parts {
+        let show = &mut |row: Row| {
+            kept &= row.broken.is_none();
+            let verdict = row.broken.map_or_else(|| "kept".to_owned(), |broken| format!("BROKEN: {broken}"));
+            println!("| {} | {} | {} | {} | {verdict} |", row.what, row.times, row.lost, row.figures);
+        };
+        part.run(&siege, show).with_context(|| format!("{part:?}"))?;
+    }
+    Ok(kept)
+}
+
+impl Part {
+    fn run(self, siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
+        match self {
+            Part::Stalled => stalled::run(siege, show),
+            Part::Flood => flood::run(siege, show),
+            Part::Crashes => crashes::run(siege, show),
+            Part::Transfers => transfers::run(siege, show),
+            Part::Killed => killed::run(siege, show),
+        }
+    }
+}
+
+impl Siege {
+    /// A server of its own for the part `name`.
+    fn node(&self, name: &str, shards: usize) -> Result<Node> {
+        Node::start(&self.start(name, shards))
+    }
+
+    fn start(&self, name: &str, shards: usize) -> Start<'_> {
+        let log = self.work.join(format!("siege-{name}.log"));
+        Start {
+            binary: &self.binary,
+            app: &self.app,
+            shards,
+            port: 0,
+            log,
+            folder: &self.root,
+            environment: Vec::new(),
+        }
+    }
+
+    /// A number for a full run, and one for a quick one.
+    fn size(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// The medians of several rounds' 50th and 99th percentiles, in milliseconds.
+#[derive(Default)]
+struct Percentiles {
+    middle: Vec<f64>,
+    high: Vec<f64>,
+}
+
+impl Percentiles {
+    fn add(&mut self, latencies: &Histogram<u64>) {
+        self.middle.push(latencies.value_at_quantile(0.5) as f64 / 1e3);
+        self.high.push(latencies.value_at_quantile(0.99) as f64 / 1e3);
+    }
+
+    fn p50(&self) -> f64 {
+        median(&self.middle).unwrap_or(f64::NAN)
+    }
+
+    fn p99(&self) -> f64 {
+        median(&self.high).unwrap_or(f64::NAN)
+    }
+}
+
+/// How much slower others may get, at the 99th percentile.
+const SLOWER: f64 = 1.3;
+
+/// Compares rounds under harm with those without: what was measured, and what is broken. A quick run judges no times.
+fn compare(siege: &Siege, without: &Percentiles, with: &Percentiles) -> (String, Option<String>) {
+    let ratio = with.p99() / without.p99();
+    let figures = format!(
+        "p50 {:.2} → {:.2} ms, p99 {:.2} → {:.2} ms, ratio {ratio:.2}",
+        without.p50(),
+        with.p50(),
+        without.p99(),
+        with.p99()
+    );
+    let slower = !siege.quick && ratio > SLOWER;
+    (figures, slower.then(|| format!("the others' p99 is {ratio:.2} of what it was")))
+}
+
+fn mib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}

@@ -1,0 +1,87 @@
+//! Clients that do not read: the others must not notice, and the server's memory has a bound.
+//!
+//! Rounds in which all read are interleaved with rounds in which a share of them is deaf; in both all say the same. The
+//! deaf ones have been answered more than the kernel's buffers and their queue at the server hold before they are
+//! measured, and go on asking.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::crowd::{BIG, Crowd, Round, Woken};
+use super::node::Held;
+use super::{Percentiles, Row, Siege, compare, mib};
+use crate::connection::Dial;
+
+/// `wsrelay.send.buffer` of the application.
+const SEND_BUFFER: usize = 64 << 10;
+/// The server's memory beyond what is asked for: allocators round up and keep what is freed.
+const SLACK: f64 = 1.25;
+const SPARE: f64 = (24 << 20) as f64;
+/// The receive buffer of those that will be deaf.
+const SMALL_WINDOW: usize = 4096;
+/// Big messages that fill what the kernel keeps for one of them, and its queue.
+const FILL: usize = 256;
+
+pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
+    for policy in ["close", "oldest", "newest"] {
+        for share in [0.01, 0.1, 0.5] {
+            show(stalled(siege, policy, share)?);
+        }
+    }
+    Ok(())
+}
+
+fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
+    let clients = siege.size(2_000, 200);
+    let deaf = ((clients as f64 * share) as usize).max(1);
+    let node = siege.node("stalled", 2)?;
+    let before = Held::settled(&node)?;
+    let path = format!("/{policy}/echo");
+    let dial =
+        |index| Dial { address: node.address, path: &path, receive_buffer: (index < deaf).then_some(SMALL_WINDOW) };
+    let mut crowd = Crowd::open(clients, dial)?;
+    let round = |deaf| Round {
+        rate: siege.size(8_000, 1_000) as f64,
+        warm_up: Duration::from_millis(siege.size(500, 200) as u64),
+        measured: Duration::from_millis(siege.size(3_000, 500) as u64),
+        deaf,
+    };
+    let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
+    let mut woken = Woken::default();
+    let (mut base, mut highest) = (0.0_f64, 0.0_f64);
+    for _ in 0..siege.rounds {
+        without.add(&crowd.round(&round(0..0), || Ok(()))?);
+        base = base.max(node.resident()? as f64);
+        crowd.fill(0..deaf, FILL)?;
+        with.add(&crowd.round(&round(0..deaf), || Ok(()))?);
+        highest = highest.max(node.resident()? as f64);
+        let now = crowd.wake(0..deaf)?;
+        if policy == "close" {
+            ensure!(now.closed + now.cut == deaf, "of {deaf} clients that did not read some stayed: {now:?}");
+        } else {
+            ensure!(now.cut_short == deaf, "the queues of {deaf} clients were not filled: {now:?}");
+        }
+        woken.dropped += now.dropped;
+        woken.closed += now.closed;
+        woken.cut += now.cut;
+        crowd.reopen(dial)?;
+    }
+    crowd.cut();
+    node.wait_until_back(&before)?;
+    let (latency, slower) = compare(siege, &without, &with);
+    // One message more than the buffer may wait, for each of them.
+    let bound = base + SPARE + deaf as f64 * (SEND_BUFFER + BIG) as f64 * SLACK;
+    let larger = highest > bound;
+    let fate = match policy {
+        "close" => format!("{} closed with 1013, {} cut", woken.closed, woken.cut),
+        _ => format!("{} of their answers dropped", woken.dropped),
+    };
+    Ok(Row {
+        what: format!("{:.0} % of {clients} clients do not read, policy {policy}", share * 100.0),
+        times: format!("{} rounds, {} deaf; {fate}", siege.rounds, siege.rounds * deaf),
+        lost: "nothing of the others'".to_owned(),
+        figures: format!("{latency}; {:.0} → {:.0} MiB resident, bound {:.0}", mib(base), mib(highest), mib(bound)),
+        broken: slower.or_else(|| larger.then(|| "more memory than the queues may hold".to_owned())),
+    })
+}
