@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     /// Bytes that the socket did not take.
     unsent: Vec<u8>,
     key: [u8; 4],
+    /// Frames may lie in `partial`: they came with the answer to the handshake.
+    early: bool,
     /// What the server's close frame said.
     close_code: Option<u16>,
 }
@@ -74,6 +76,7 @@ impl Connection {
             partial: Vec::new(),
             unsent: Vec::new(),
             key: (index as u32).wrapping_mul(0x9e37_79b1).to_ne_bytes(),
+            early: false,
             close_code: None,
         })
     }
@@ -91,6 +94,7 @@ impl Connection {
             }
         };
         self.partial = received.split_off(end);
+        self.early = !self.partial.is_empty();
         Ok(())
     }
 
@@ -148,7 +152,9 @@ impl Connection {
             let held = self.partial.len();
             ensure!(held < buffer.len(), "a frame larger than the read buffer");
             buffer[..held].copy_from_slice(&self.partial);
+            let early = std::mem::take(&mut self.early);
             let count = match (&self.stream).read(&mut buffer[held..]) {
+                Ok(0) | Err(_) if early => 0,
                 Ok(0) => return Ok(Peer::Closed),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Peer::Open),
@@ -190,6 +196,11 @@ impl Connection {
                 return Ok(Peer::Open);
             }
         }
+    }
+
+    /// The socket alone, for a peer that speaks by itself.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.stream
     }
 
     /// Cuts the connection with a reset, so that no port is left in TIME_WAIT.

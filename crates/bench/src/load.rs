@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use hdrhistogram::Histogram;
 
 use crate::connection::Connection;
 use crate::poller::Poller;
@@ -107,6 +108,12 @@ impl fmt::Display for Load {
     }
 }
 
+/// Latencies in microseconds, up to an hour. Bounds are given because what lies beyond them is recorded as the highest
+/// trackable value, and a histogram that grows by itself begins with 2.
+pub(crate) fn latencies() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 3_600_000_000, 3)?)
+}
+
 /// Opens `count` connections and watches each under its index.
 fn open_all(target: Target, count: usize, poller: &Poller) -> Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(count);
@@ -194,6 +201,13 @@ mod tests {
         let found = sample(start, end).unwrap();
         assert!((found.figure - 10.0).abs() < 1e-9, "{found:?}");
         assert!((found.per_second - 50_000.0).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn a_latency_of_seconds_counts_as_such() {
+        let mut latencies = latencies().unwrap();
+        latencies.saturating_record(3_000_000);
+        assert!(latencies.value_at_quantile(0.5).abs_diff(3_000_000) < 3_000);
     }
 
     /// A server of one connection that answers every message with `frame`.

@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
@@ -84,6 +84,14 @@ const STEPS: [Step; 16] = [
         name: "soak",
         what: "random spawns, kills, links and transfers leave memory flat (cargo xtask soak for longer)",
         run: e2e::short_soak,
+    },
+    Step {
+        name: "siege",
+        what: "nothing is lost or left when clients, programs and the machine do harm (cargo xtask siege for more)",
+        run: |shell| {
+            ensure!(crate::siege(shell, &["--quick".to_owned()])?, "a promise was broken");
+            Ok(())
+        },
     },
 ];
 

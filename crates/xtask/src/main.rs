@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `sim`, `soak`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `sim`, `soak`, `siege`, `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -102,6 +102,15 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the server for speed and do it harm: clients that do not read or flood, crashes, transfers, kill -9 …
+    ///
+    /// `cargo xtask siege [PART ...] [--quick]` prints rows of docs/reliability.md and fails if a promise is broken;
+    /// `cargo xtask siege --help` is the program's own. `MOONWIRE_BIN` names a server that is built already.
+    #[command(disable_help_flag = true)]
+    Siege {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Look for misused memory: Miri over the kernel's tests, then AddressSanitizer over the end-to-end tests.
     ///
     /// Needs a nightly toolchain with Miri. Arguments go to pytest, as with e2e.
@@ -152,6 +161,7 @@ fn main() -> ExitCode {
         Chore::Sim { inject: Some(bug), .. } => sim::inject(&Shell::new(root()), &bug),
         Chore::Sim { first, seeds, .. } => sim::run(&Shell::new(root()), first, seeds),
         Chore::Soak { arguments } => soak(&Shell::new(root()), &arguments),
+        Chore::Siege { arguments } => siege(&Shell::new(root()), &arguments),
         Chore::Sanitize { pytest } => sanitize::run(&Shell::new(root()), &pytest),
         Chore::Instructions { update } => instructions::run(&Shell::new(root()), update).map(|()| true),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
@@ -195,6 +205,22 @@ fn soak(shell: &Shell, arguments: &[String]) -> Result<bool> {
         }
     };
     e2e::soak(shell, &server, arguments)?;
+    Ok(true)
+}
+
+fn siege(shell: &Shell, arguments: &[String]) -> Result<bool> {
+    let is_quick = arguments.iter().any(|one| one == "--quick");
+    let mut packages = vec!["build", "-p", "bench"];
+    if std::env::var_os("MOONWIRE_BIN").is_none() {
+        packages.extend(["-p", "moonwire"]);
+    }
+    if !is_quick {
+        packages.push("--release");
+    }
+    shell.cargo(&packages)?;
+    let program = shell.root().join("target").join(if is_quick { "debug" } else { "release" }).join("bench");
+    let arguments: Vec<&str> = ["siege"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+    shell.run(&program.to_string_lossy(), &arguments)?;
     Ok(true)
 }
 

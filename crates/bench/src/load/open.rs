@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use hdrhistogram::Histogram;
 
 use super::{Sample, Span, Target, Window, open_all};
 use crate::connection::{Connection, Peer};
@@ -39,8 +38,8 @@ pub(super) fn run(target: Target, span: Span, connections: usize, rate: f64) -> 
     let mut payload = Payload::new(span.payload);
     let mut buffer = vec![0; 256 * 1024];
     let mut out = Vec::new();
-    let mut latencies = Histogram::<u64>::new(3)?;
-    let mut lateness = Histogram::<u64>::new(3)?;
+    let mut latencies = super::latencies()?;
+    let mut lateness = super::latencies()?;
 
     let start = Instant::now();
     let mut window = Window::new(target, span);

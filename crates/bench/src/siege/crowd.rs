@@ -74,7 +74,7 @@ impl Crowd {
             big: Payload::new(BIG),
             buffer: vec![0; 256 << 10],
             out: Vec::new(),
-            latencies: Histogram::new(3)?,
+            latencies: crate::load::latencies()?,
         };
         for index in 0..count {
             let connection = Connection::dial(dial(index), index)?;
@@ -122,9 +122,9 @@ impl Crowd {
         }
     }
 
-    /// Lets each of `deaf` say so many big messages whose answers it does not read.
-    pub(crate) fn fill(&mut self, deaf: Range<usize>, messages: usize) -> Result<()> {
-        for index in deaf.clone() {
+    /// Lets each of `who` say so many big messages; those that are `deaf` do not read the answers.
+    pub(crate) fn fill(&mut self, who: Range<usize>, deaf: Range<usize>, messages: usize) -> Result<()> {
+        for index in who.clone() {
             let Crowd { members, out, big, .. } = self;
             let member = &mut members[index];
             out.clear();
@@ -138,8 +138,12 @@ impl Crowd {
             self.attend(Duration::ZERO, &deaf)?;
         }
         let start = Instant::now();
-        while deaf.clone().any(|index| !self.members[index].gone && !self.members[index].connection.is_flushed()) {
+        while who.clone().any(|index| !self.members[index].gone && !self.members[index].connection.is_flushed()) {
             ensure!(start.elapsed() < PATIENCE, "the server does not read those that do not read");
+            self.attend(Duration::from_millis(5), &deaf)?;
+        }
+        while !self.is_answered(&deaf) {
+            ensure!(start.elapsed() < PATIENCE, "answers were lost: {}", self.missing(&deaf));
             self.attend(Duration::from_millis(5), &deaf)?;
         }
         Ok(())
@@ -234,7 +238,7 @@ impl Crowd {
         let mut event = 0;
         while let Some(index) = self.poller.token(event) {
             event += 1;
-            let Crowd { members, latencies, small, buffer, .. } = self;
+            let Crowd { members, latencies, small, big, buffer, .. } = self;
             let Member { connection, due, sent, gone } = &mut members[index];
             if *gone {
                 continue;
@@ -246,7 +250,8 @@ impl Crowd {
             connection.flush()?;
             let peer = connection.receive(buffer, |message| {
                 let number = sent.wrapping_sub(due.len() as u32);
-                small.check(index as u32, number, message).map_err(anyhow::Error::msg)?;
+                let payload = if message.len() == BIG { &mut *big } else { &mut *small };
+                payload.check(index as u32, number, message).map_err(anyhow::Error::msg)?;
                 if let Some((at, true)) = due.pop_front() {
                     latencies.saturating_record(at.elapsed().as_micros() as u64);
                 }
