@@ -6,13 +6,15 @@
 //!
 //! A connection lives on one shard, chosen before a byte of it is read, with its handlers, what they spawn and its
 //! WebSocket. Read on: [`listen`], [`site`] (routes), [`request`] (dispatch), [`exchange`] (what a handler holds),
-//! then [`files`], [`watched`] (time limits), [`tally`] (counts) and [`limits`].
+//! then [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts) and [`limits`].
 
 pub mod answer;
 pub mod exchange;
 pub(crate) mod files;
+pub(crate) mod http2;
 pub mod limits;
 pub mod listen;
+mod preface;
 pub(crate) mod request;
 pub mod site;
 pub mod stream;
@@ -43,7 +45,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -88,6 +90,8 @@ pub(crate) struct Peer {
     pub(crate) scheme: &'static str,
     /// Whose certificate was accepted.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    /// Handlers that may run for this connection at once, where it can ask for several.
+    pub(crate) handlers: Option<Arc<Semaphore>>,
 }
 
 /// The parts of a service, one for each of the listeners' shards. `loads` is the same for all services.
@@ -225,7 +229,7 @@ impl Clerk {
         shard: usize,
         handing: Arc<[UnboundedSender<Handed>]>,
     ) {
-        let most = most_connections();
+        let most = loads.most();
         let (exhausted, refused) = (Seldom::default(), Seldom::default());
         let entry = &self.desk.site.entry;
         loop {
@@ -286,20 +290,34 @@ impl Clerk {
                 _drain = drained.wait_for(|draining| *draining) => return,
             };
             let Some(stream) = secured else { return };
-            match stream.protocol() {
-                Protocol::Http1 => {}
-                // Not offered, so never agreed on.
-                Protocol::Http2 => return,
-            }
             let timeouts = desk.site.timeouts;
             let stage = Stage::default();
-            let certificate = stream.certificate().map(Arc::new);
-            let peer = Peer { addr, open: Arc::new(open), stage: stage.clone(), scheme: stream.scheme(), certificate };
+            let (scheme, certificate) = (stream.scheme(), stream.certificate().map(Arc::new));
+            let mut peer =
+                Peer { addr, open: Arc::new(open), stage: stage.clone(), scheme, certificate, handlers: None };
+            let protocol = stream.protocol();
+            let mut watched = Watched::new(stream, stage, timeouts.idle, timeouts.header);
+            let greeted = match protocol {
+                Some(_) => false,
+                None => {
+                    let greeted = tokio::select! {
+                        biased;
+                        greeted = preface::is_http2(&mut watched) => greeted,
+                        // A client that has not asked for anything gets nothing any more.
+                        _drain = drained.wait_for(|draining| *draining), if peer.stage.is_idle() => return,
+                    };
+                    let Ok(greeted) = greeted else { return };
+                    greeted
+                }
+            };
+            if greeted || protocol == Some(Protocol::Http2) {
+                peer.handlers = Some(Arc::new(Semaphore::new(limits::STREAMS as usize)));
+                return http2::serve(desk, Rc::new(peer), watched.into_stream(), greeted, drained).await;
+            }
             let peer = Rc::new(peer);
-            let watched = Watched::new(stream, stage, timeouts.idle, timeouts.header);
             let service = service_fn(move |request| {
                 let (desk, peer) = (desk.clone(), peer.clone());
-                async move { Ok::<_, Infallible>(request::answer(desk, peer, request).await) }
+                async move { Ok::<_, Infallible>(request::answer(desk, peer, request, None).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

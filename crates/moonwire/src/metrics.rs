@@ -55,6 +55,9 @@ pub(crate) fn of_node(
     let counter = |name, value, help| Metric { name, kind: Kind::Counter, help, values: vec![(Vec::new(), value)] };
     let requests =
         sites.iter().map(|site| (vec![("service", site.entry.clone())], site.tally.requests.load(Ordering::Relaxed)));
+    let of_sites = |value: fn(&Site) -> u64| -> Vec<_> {
+        sites.iter().map(|site| (vec![("service", site.entry.clone())], value(site))).collect()
+    };
     let handshakes = sites.iter().flat_map(|site| {
         let label = |result: &str| vec![("service", site.entry.clone()), ("result", result.to_owned())];
         site.tally.handshakes().map(move |(result, count)| (label(result), count))
@@ -92,6 +95,18 @@ pub(crate) fn of_node(
             kind: Kind::Counter,
             help: "Requests whose headers were complete.",
             values: requests.collect(),
+        },
+        Metric {
+            name: "http2_connections",
+            kind: Kind::Counter,
+            help: "Connections that spoke HTTP/2.",
+            values: of_sites(|site| site.tally.http2.load(Ordering::Relaxed)),
+        },
+        Metric {
+            name: "http2_websockets",
+            kind: Kind::Counter,
+            help: "WebSockets that were opened over HTTP/2.",
+            values: of_sites(|site| site.tally.tunnels.load(Ordering::Relaxed)),
         },
         Metric {
             name: "websocket_handshakes",

@@ -5,12 +5,13 @@ use super::values::term_of;
 use crate::server::Desk;
 use crate::server::answer::{self, Body};
 use crate::server::exchange::Outcome;
+use crate::server::http2::tunnel::Far;
 use crate::server::limits;
-use crate::server::request::{Offer, Passage, unavailable};
+use crate::server::request::{Offer, Passage, Way, unavailable};
 use crate::server::tally::Handshake;
 use crate::server::watched::Watched;
 use crate::websocket::session::Wanted;
-use crate::websocket::socket::Pending;
+use crate::websocket::socket::{Pending, Wire};
 use bytes::Bytes;
 use http::header::{self as names, HeaderValue};
 use http::{Response, StatusCode};
@@ -18,7 +19,10 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use kernel::{Exit, Pid, Topic};
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Answers a handshake whose handler asks for the relay: with 101, 500 or 503.
@@ -28,7 +32,7 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     let (Some(offer), Some(route)) = (handshake, &handler.relay) else {
         return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked);
     };
-    let Offer { upgrade, accept_key, subprotocol, agreed, place } = offer;
+    let Offer { way, subprotocol, agreed, place } = offer;
     let entry = &handler.entry;
     let router = &route.relay.entry;
     let refuse = |result| {
@@ -36,6 +40,7 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
         desk.site.tally.handshake(result);
         match result {
             Handshake::TargetGone => unavailable("the service is not available", id, asked),
+            Handshake::Limited => unavailable("too many connections", id, asked),
             _ => answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked),
         }
     };
@@ -61,7 +66,18 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
         }
     };
     let target = wanted.target;
-    let held: Box<dyn Any> = Box::new((peer.open.clone(), place));
+    let (coming, accept_key, over_http2) = match way {
+        Way::Upgrade(upgrade, accept_key) => (Coming::Upgrade(upgrade), accept_key, None),
+        Way::Tunnel(tunnel) => match tunnel.open(&peer.open) {
+            Ok(Far { socket, answered, held }) => (Coming::Tunnel(socket, answered), None, Some(held)),
+            Err(fault) => {
+                tracing::warn!(entry = %entry, router = %router, request_id = %id, %fault, "a WebSocket was refused");
+                return refuse(Handshake::Limited);
+            }
+        },
+    };
+    let over_http1 = over_http2.is_none();
+    let held: Box<dyn Any> = Box::new((peer.open.clone(), place, over_http2));
     let begun = desk
         .local
         .with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, agreed, route.relay.clone(), held));
@@ -74,25 +90,31 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
         }
     };
     let after = Finish { desk: desk.clone(), pending, target, handler: outcome.handler };
-    tokio::task::spawn_local(after.finish(upgrade));
+    tokio::task::spawn_local(after.finish(coming));
 
     let mut response = Response::new(answer::whole(Bytes::new()));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    // RFC 8441 section 5: over HTTP/2 nothing is switched, and success is 200.
+    *response.status_mut() = if over_http1 { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::OK };
     let headers = response.headers_mut();
     *headers = outcome.draft.headers;
     for name in [
         names::CONTENT_LENGTH,
         names::CONTENT_TYPE,
         names::TRANSFER_ENCODING,
+        names::SEC_WEBSOCKET_ACCEPT,
         names::SEC_WEBSOCKET_EXTENSIONS,
         names::SEC_WEBSOCKET_PROTOCOL,
     ] {
         headers.remove(name);
     }
     headers.remove(header::NAME);
-    headers.insert(names::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(names::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(names::SEC_WEBSOCKET_ACCEPT, accept_key);
+    if over_http1 {
+        headers.insert(names::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(names::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if let Some(accept_key) = accept_key {
+        headers.insert(names::SEC_WEBSOCKET_ACCEPT, accept_key);
+    }
     if let Some(agreed) = agreed {
         headers.insert(names::SEC_WEBSOCKET_EXTENSIONS, agreed.answer());
     }
@@ -135,7 +157,35 @@ fn find(desk: &Desk, target: &Target) -> Result<Pid, Fault> {
     }
 }
 
-/// A session whose 101 is on its way.
+/// Where a session's socket comes from.
+enum Coming {
+    /// Out of hyper, once the 101 is written.
+    Upgrade(OnUpgrade),
+    /// Here it is; the session begins when the 200 is on its way.
+    Tunnel(OwnedFd, oneshot::Receiver<()>),
+}
+
+impl Coming {
+    /// The socket, and what came on it already.
+    async fn wire(self) -> Option<(Wire, Vec<u8>)> {
+        match self {
+            Coming::Upgrade(upgrade) => {
+                let Parts { io, read_buf, .. } = upgrade.await.ok()?.downcast::<TokioIo<Watched>>().ok()?;
+                let (wire, rest) = io.into_inner().into_stream().into_wire().ok()?;
+                // What hyper has read comes before what it has not.
+                let mut early = Vec::from(read_buf);
+                early.extend(rest);
+                Some((wire, early))
+            }
+            Coming::Tunnel(socket, answered) => {
+                answered.await.ok()?;
+                Some((Wire::from(socket), Vec::new()))
+            }
+        }
+    }
+}
+
+/// A session whose 101 or 200 is on its way.
 struct Finish {
     desk: Rc<Desk>,
     pending: Pending,
@@ -144,22 +194,18 @@ struct Finish {
 }
 
 impl Finish {
-    /// Takes the stream out of hyper once the 101 is written, and lets the session begin.
-    async fn finish(self, upgrade: OnUpgrade) {
+    /// Lets the session begin once the answer is on its way.
+    async fn finish(self, coming: Coming) {
         let Finish { desk, pending, target, handler } = self;
-        let upgraded = timeout(limits::UPGRADE, upgrade).await;
-        let stream = upgraded.ok().and_then(Result::ok).and_then(|upgraded| {
-            let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<Watched>>().ok()?;
-            let (wire, rest) = io.into_inner().into_stream().into_wire().ok()?;
-            // What hyper has read comes before what it has not.
-            let mut early = Vec::from(read_buf);
-            early.extend(rest);
-            Some((wire, early))
-        });
-        match stream {
+        let is_tunnel = matches!(coming, Coming::Tunnel(..));
+        let wire = timeout(limits::UPGRADE, coming.wire()).await;
+        match wire.ok().flatten() {
             Some((wire, mut early)) => {
                 desk.local.with(|shard, sockets| sockets.open(shard, pending, wire, &mut early));
                 desk.site.tally.handshake(Handshake::Accepted);
+                if is_tunnel {
+                    desk.site.tally.tunnels.fetch_add(1, Ordering::Relaxed);
+                }
             }
             None => {
                 desk.local.with(|shard, sockets| sockets.abandon(shard, pending));

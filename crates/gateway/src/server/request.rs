@@ -5,6 +5,7 @@
 
 use super::answer::{self, Body, RequestId};
 use super::exchange::{Asked, Draft, Exchange, Outcome};
+use super::http2::tunnel::Tunnel;
 use super::site::{Endpoint, Handler};
 use super::tally::{Handshake, Place};
 use super::{Desk, Peer, files, limits, strict};
@@ -17,14 +18,20 @@ use bytes::Bytes;
 use http::header::{self as names, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 use hyper::upgrade::OnUpgrade;
 use kernel::{Error, Exit, Kind, Pid, Spawn, SpawnBody};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// The body of a request, of HTTP/1 or HTTP/2.
+pub(crate) trait RequestBody: HttpBody<Data = Bytes> + 'static {}
+
+impl<B: HttpBody<Data = Bytes> + 'static> RequestBody for B {}
 
 /// What is known of a request on its way through the relay.
 pub(crate) struct Passage {
@@ -38,17 +45,53 @@ pub(crate) struct Passage {
 
 /// A handshake that was found right.
 pub(crate) struct Offer {
-    pub(crate) upgrade: OnUpgrade,
-    pub(crate) accept_key: HeaderValue,
+    pub(crate) way: Way,
     pub(crate) subprotocol: Option<String>,
     pub(crate) agreed: Option<Agreement>,
     pub(crate) place: Place,
 }
 
-/// Answers a request.
-pub(crate) async fn answer(desk: Rc<Desk>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+/// How a WebSocket gets its stream.
+pub(crate) enum Way {
+    /// From HTTP/1, by an upgrade that is answered with this key.
+    Upgrade(OnUpgrade, Option<HeaderValue>),
+    /// From HTTP/2, by an extended CONNECT.
+    Tunnel(Tunnel),
+}
+
+/// The way that a handshake asks for.
+enum Asks {
+    Upgrade(OnUpgrade),
+    Tunnel(Tunnel),
+}
+
+/// Answers a request. With a tunnel it is an extended CONNECT for a WebSocket, which only a WebSocket answers with
+/// success.
+pub(crate) async fn answer<B: RequestBody>(
+    desk: Rc<Desk>,
+    peer: Rc<Peer>,
+    request: Request<B>,
+    tunnel: Option<Tunnel>,
+) -> Response<Body> {
     let id = RequestId::next();
     desk.site.tally.request();
+    let asked = tunnel.as_ref().map(|_| request.headers().clone());
+    let response = route(desk, peer, request, &tunnel, id).await;
+    match (tunnel, asked) {
+        (Some(tunnel), Some(asked)) if response.status().is_success() && !tunnel.is_open() => {
+            answer::plain(StatusCode::BAD_REQUEST, "this is no WebSocket", id, &asked)
+        }
+        _ => response,
+    }
+}
+
+async fn route<B: RequestBody>(
+    desk: Rc<Desk>,
+    peer: Rc<Peer>,
+    request: Request<B>,
+    tunnel: &Option<Tunnel>,
+    id: RequestId,
+) -> Response<Body> {
     let busy = peer.stage.busy();
     if let Err(doubt) = strict::check(&request) {
         // Where this request ends, and so where another begins, is not to be guessed.
@@ -69,7 +112,7 @@ pub(crate) async fn answer(desk: Rc<Desk>, peer: Rc<Peer>, request: Request<Inco
             }
             Endpoint::Function(handler) => {
                 let params = found.params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                call(&desk, peer, handler.clone(), params, request, id).await
+                call(&desk, peer, handler.clone(), params, request, tunnel, id).await
             }
         },
         Lookup::Options(allow) => {
@@ -88,19 +131,23 @@ pub(crate) async fn answer(desk: Rc<Desk>, peer: Rc<Peer>, request: Request<Inco
 }
 
 /// Lets a handler answer.
-async fn call(
+async fn call<B: RequestBody>(
     desk: &Rc<Desk>,
     peer: Rc<Peer>,
     handler: Arc<Handler>,
     params: Vec<(String, String)>,
-    mut request: Request<Incoming>,
+    mut request: Request<B>,
+    tunnel: &Option<Tunnel>,
     id: RequestId,
 ) -> Response<Body> {
     let site = &desk.site;
-    let is_attempt = handshake::is_attempt(request.method(), request.headers());
-    let upgrade = (is_attempt && handler.relay.is_some()).then(|| hyper::upgrade::on(&mut request));
+    let is_attempt = tunnel.is_some() || handshake::is_attempt(request.method(), request.headers());
+    let asked_way = (is_attempt && handler.relay.is_some()).then(|| match tunnel {
+        Some(tunnel) => Asks::Tunnel(tunnel.clone()),
+        None => Asks::Upgrade(hyper::upgrade::on(&mut request)),
+    });
     let (mut parts, body) = request.into_parts();
-    let offer = match upgrade.map(|upgrade| offer(desk, &peer, &handler, &parts, upgrade, id)).transpose() {
+    let offer = match asked_way.map(|asks| offer(desk, &peer, &handler, &parts, asks, id)).transpose() {
         Ok(offer) => offer,
         Err(refused) => return *refused,
     };
@@ -111,6 +158,11 @@ async fn call(
             Ok(body) => body,
             Err(refused) => return *refused,
         },
+    };
+    // One that is reset goes on running, so the client's streams alone would not bound them.
+    let permit = match &peer.handlers {
+        Some(handlers) => handlers.clone().acquire_owned().await.ok(),
+        None => None,
     };
     // Sent by a client it has no effect, and no handler should wonder.
     parts.headers.remove(header::NAME);
@@ -128,7 +180,7 @@ async fn call(
         }
     };
     let deadline = Instant::now() + site.timeouts.request;
-    let mut waiting = Waiting { desk: desk.clone(), handler: pid, deadline, outcome: Some(outcome) };
+    let mut waiting = Waiting { desk: desk.clone(), handler: pid, deadline, outcome: Some(outcome), permit };
     let waited = waiting.wait().await;
     let passage = Passage { id, handler, parts, peer, handshake: offer };
     conclude(desk, passage, waited)
@@ -195,7 +247,7 @@ fn offer(
     peer: &Peer,
     handler: &Handler,
     parts: &Parts,
-    upgrade: OnUpgrade,
+    asks: Asks,
     id: RequestId,
 ) -> Result<Offer, Box<Response<Body>>> {
     let site = &desk.site;
@@ -208,7 +260,9 @@ fn offer(
     }
     let trusted = site.trusts(peer.addr.ip());
     let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
-    let served = origin::served(peer.scheme, authority, &parts.headers, trusted);
+    // Over HTTP/2 a client says which scheme it used.
+    let scheme = parts.uri.scheme_str().filter(|_| matches!(asks, Asks::Tunnel(_))).unwrap_or(peer.scheme);
+    let served = origin::served(scheme, authority, &parts.headers, trusted);
     let accept = handshake::check(parts, served.as_ref(), &route.terms).map_err(|refusal| {
         let origin = parts.headers.get(names::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
         let origin = String::from_utf8_lossy(origin);
@@ -227,13 +281,17 @@ fn offer(
         unavailable("too many connections", id, &parts.headers)
     })?;
     let subprotocol = accept.subprotocol.map(str::to_owned);
-    Ok(Offer { upgrade, accept_key: accept.accept_key, subprotocol, agreed: accept.agreed, place })
+    let way = match asks {
+        Asks::Upgrade(upgrade) => Way::Upgrade(upgrade, accept.accept_key),
+        Asks::Tunnel(tunnel) => Way::Tunnel(tunnel),
+    };
+    Ok(Offer { way, subprotocol, agreed: accept.agreed, place })
 }
 
-async fn read_body(
+async fn read_body<B: RequestBody>(
     desk: &Desk,
     headers: &HeaderMap,
-    body: Incoming,
+    body: B,
     held: &mut BodyHold,
     id: RequestId,
 ) -> Result<Bytes, Box<Response<Body>>> {
@@ -247,33 +305,42 @@ async fn read_body(
     if announced.is_some_and(|length| length > most as u64) {
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
     }
-    if announced.unwrap_or(0) == 0 && !headers.contains_key(names::TRANSFER_ENCODING) {
+    if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let whole = async {
-        let mut body = Limited::new(body, most);
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            if !held.grow(data.len()) {
-                return Ok(None);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(Bytes::from(whole)))
-    };
-    match timeout(desk.site.timeouts.body, whole).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => {
+    match timeout(desk.site.timeouts.body, collect(body, most, held)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(NoBody::TooLarge)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
+        Ok(Err(NoBody::NoRoom)) => {
             let refused = refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is full");
             Err(Box::new(answer::with_header(*refused, names::RETRY_AFTER, limits::RETRY_AFTER)))
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))
-        }
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body is malformed")),
+        Ok(Err(NoBody::Malformed)) => Err(refuse(StatusCode::BAD_REQUEST, "the body is malformed")),
         Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
+}
+
+enum NoBody {
+    TooLarge,
+    NoRoom,
+    Malformed,
+}
+
+/// Copied into one piece as it comes: a body of many small pieces costs what it holds.
+async fn collect<B: RequestBody>(body: B, most: usize, held: &mut BodyHold) -> Result<Bytes, NoBody> {
+    let mut body = pin!(body);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| NoBody::Malformed)?.into_data() else { continue };
+        if data.len() > most - whole.len() {
+            return Err(NoBody::TooLarge);
+        }
+        if !held.grow(data.len()) {
+            return Err(NoBody::NoRoom);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Bytes::from(whole))
 }
 
 fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>, body: Bytes) -> Asked {
@@ -327,6 +394,7 @@ struct Waiting {
     handler: Pid,
     deadline: Instant,
     outcome: Option<oneshot::Receiver<Outcome>>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 enum Waited {
@@ -358,9 +426,9 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(outcome) = self.outcome.take() else { return };
-        let (desk, handler, deadline) = (self.desk.clone(), self.handler, self.deadline);
+        let (desk, handler, deadline, permit) = (self.desk.clone(), self.handler, self.deadline, self.permit.take());
         tokio::task::spawn_local(async move {
-            let mut waiting = Waiting { desk, handler, deadline, outcome: Some(outcome) };
+            let mut waiting = Waiting { desk, handler, deadline, outcome: Some(outcome), permit };
             if let Waited::Ended(outcome) | Waited::Late(Some(outcome)) = waiting.wait().await {
                 upgrade::dispose(&waiting.desk, &outcome);
             }

@@ -23,7 +23,7 @@ pub(crate) enum Stream {
 /// What is spoken on a connection that was just accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Protocol {
-    /// HTTP/1.1, unless the first bytes say something else.
+    /// HTTP/1.1.
     Http1,
     /// HTTP/2, as TLS has agreed on (RFC 7301).
     Http2,
@@ -41,11 +41,12 @@ pub struct Memory {
 }
 
 impl Stream {
-    /// What TLS has agreed on; without TLS nothing is agreed on.
-    pub(crate) fn protocol(&self) -> Protocol {
+    /// What TLS has agreed on, or a client in this program speaks. None: the first bytes say it.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
         match self {
-            Stream::Tls(stream) if stream.agreed().alpn_protocol() == Some(b"h2") => Protocol::Http2,
-            _ => Protocol::Http1,
+            Stream::Tls(stream) if stream.agreed().alpn_protocol() == Some(b"h2") => Some(Protocol::Http2),
+            Stream::Tls(_) | Stream::Memory(_) => Some(Protocol::Http1),
+            Stream::Tcp(_) => None,
         }
     }
 

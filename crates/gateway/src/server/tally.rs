@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Open connections of each shard, whatever they speak. Written by whoever accepts and closes, read by all who accept.
 #[derive(Debug)]
-pub struct Loads(Box<[AtomicUsize]>);
+pub struct Loads {
+    open: Box<[AtomicUsize]>,
+    /// How many there may be; found out before the first one.
+    most: OnceLock<usize>,
+}
 
 /// One open connection, counted while this lives.
 #[derive(Debug)]
@@ -19,31 +23,49 @@ pub struct Open {
 impl Loads {
     /// No connections on so many shards.
     pub fn new(shards: usize) -> Arc<Loads> {
-        Arc::new(Loads((0..shards.max(1)).map(|_| AtomicUsize::new(0)).collect()))
+        let open = (0..shards.max(1)).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Loads { open, most: OnceLock::new() })
+    }
+
+    /// How many open connections there may be ([`super::most_connections`]).
+    pub fn most(&self) -> usize {
+        *self.most.get_or_init(super::most_connections)
     }
 
     /// All open connections.
     pub fn sum(&self) -> usize {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.open.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Where a connection that `accepting` has accepted should live: there, unless another shard has so many fewer.
     pub fn place(&self, accepting: usize, imbalance: usize) -> usize {
-        let count = |shard: usize| self.0[shard].load(Ordering::Relaxed);
-        let least = (0..self.0.len()).min_by_key(|&shard| count(shard)).unwrap_or(accepting);
+        let count = |shard: usize| self.open[shard].load(Ordering::Relaxed);
+        let least = (0..self.open.len()).min_by_key(|&shard| count(shard)).unwrap_or(accepting);
         if count(accepting) > count(least) + imbalance { least } else { accepting }
     }
 
     /// Counts a connection.
     pub fn open(self: &Arc<Self>, shard: usize) -> Open {
-        self.0[shard].fetch_add(1, Ordering::Relaxed);
+        self.open[shard].fetch_add(1, Ordering::Relaxed);
         Open { loads: self.clone(), shard }
+    }
+}
+
+impl Open {
+    /// Counts one more beside this one, which needs a descriptor as well.
+    pub fn another(&self) -> Open {
+        self.loads.open(self.shard)
+    }
+
+    /// Whether there are more open connections than descriptors for them.
+    pub fn is_one_too_many(&self) -> bool {
+        self.loads.sum() > self.loads.most()
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.loads.0[self.shard].fetch_sub(1, Ordering::Relaxed);
+        self.loads.open[self.shard].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -122,6 +144,10 @@ impl TlsResult {
 pub struct Tally {
     /// Requests whose headers were complete.
     pub requests: AtomicU64,
+    /// Connections that spoke HTTP/2.
+    pub http2: AtomicU64,
+    /// WebSockets that were opened over HTTP/2.
+    pub tunnels: AtomicU64,
     handshakes: [AtomicU64; Handshake::ALL.len()],
     tls: [AtomicU64; TlsResult::ALL.len()],
 }
@@ -240,7 +266,7 @@ mod tests {
             // All accepted by the first shard.
             open.push(loads.open(loads.place(0, 1)));
         }
-        let counts: Vec<usize> = loads.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<usize> = loads.open.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         assert!(counts[0].abs_diff(counts[1]) <= 2, "{counts:?}");
         drop(open);
         assert_eq!(loads.sum(), 0);

@@ -6,6 +6,7 @@
 //! to the end, and a client that does not read is not waited for.
 
 use super::stream::Stream;
+use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ impl Drop for Busy {
 /// A stream with its time limits.
 pub(crate) struct Watched {
     stream: Stream,
+    /// What was read to find out which protocol is spoken, to be read again.
+    unread: SmallVec<[u8; 24]>,
     stage: Stage,
     idle: Duration,
     header: Duration,
@@ -64,10 +67,15 @@ impl Watched {
     /// Watches a stream that has just been accepted: it is given the time for headers at once.
     pub(crate) fn new(stream: Stream, stage: Stage, idle: Duration, header: Duration) -> Watched {
         let alarm = Box::pin(sleep_until(Instant::now() + idle));
-        Watched { stream, stage, idle, header, armed: BUSY, alarm }
+        Watched { stream, unread: SmallVec::new(), stage, idle, header, armed: BUSY, alarm }
     }
 
-    /// The stream, without limits.
+    /// Gives back what was read: it is read again before anything else.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.unread.insert_from_slice(0, bytes);
+    }
+
+    /// The stream, without limits. Nothing is left to be read again: every request is longer.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
@@ -76,6 +84,12 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let count = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread[..count]);
+            this.unread.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             if buf.filled().len() > before && this.stage.is_idle() {

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 /// The largest file that may be a certificate or a key.
 const FILE_MAX: u64 = 1 << 20;
 /// The protocols that are offered within TLS (RFC 7301), best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A field of `tls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,8 +27,8 @@ pub struct Terms {
 /// A right handshake: what the 101 must say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept<'t> {
-    /// The value of `Sec-WebSocket-Accept`.
-    pub accept_key: HeaderValue,
+    /// The value of `Sec-WebSocket-Accept`. None: over HTTP/2 there is no such thing.
+    pub accept_key: Option<HeaderValue>,
     /// The value of `Sec-WebSocket-Protocol`: our first that the client offers. None: the header is left out.
     pub subprotocol: Option<&'t str>,
     /// How messages are compressed: [`Agreement::answer`] is the value of `Sec-WebSocket-Extensions`. None: the header
@@ -107,8 +107,10 @@ pub fn check<'t>(request: &Parts, served: Option<&Origin>, terms: &'t Terms) -> 
     if request.version < Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
+    // RFC 8441 section 5: over HTTP/2 an extended CONNECT stands for `Connection`, `Upgrade` and the key.
+    let is_http2 = request.version == Version::HTTP_2;
     only(headers, &header::HOST).ok_or(Refusal::Host)?;
-    if !has_token(headers, &header::CONNECTION, "upgrade") {
+    if !is_http2 && !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(Refusal::Connection);
     }
     let no_body = |length: &HeaderValue| length.as_bytes() == b"0";
@@ -122,17 +124,22 @@ pub fn check<'t>(request: &Parts, served: Option<&Origin>, terms: &'t Terms) -> 
     if version.as_bytes() != b"13" {
         return Err(Refusal::Version);
     }
-    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(Refusal::KeyCount)?;
-    if !is_key(key.as_bytes()) {
-        return Err(Refusal::Key);
-    }
+    let accept_key = if is_http2 {
+        None
+    } else {
+        let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(Refusal::KeyCount)?;
+        if !is_key(key.as_bytes()) {
+            return Err(Refusal::Key);
+        }
+        Some(accept_key(key.as_bytes()))
+    };
     let asking = Asking::of(headers).map_err(|_| Refusal::OriginMalformed)?;
     if !origin::is_allowed(&asking, served, &terms.origins) {
         return Err(Refusal::OriginForeign);
     }
     let offered = |ours: &&String| tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|theirs| theirs == **ours);
     Ok(Accept {
-        accept_key: accept_key(key.as_bytes()),
+        accept_key,
         subprotocol: terms.subprotocols.iter().find(offered).map(String::as_str),
         agreed: deflate::offer::agree(headers, terms.compression),
     })
@@ -205,7 +212,7 @@ mod tests {
     #[test]
     fn the_rfcs_example_is_accepted_with_its_key() {
         let accept = answer(&[], &[]).expect("accepted");
-        assert_eq!(accept.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept.accept_key.expect("a key"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(accept.subprotocol, None);
     }
 
@@ -262,6 +269,24 @@ mod tests {
             assert_eq!(refusal.status(), *status);
             assert_eq!(refusal.header().is_some(), *status == 426, "a 426 says which version we speak");
         }
+    }
+
+    #[test]
+    fn over_http_2_there_is_no_key_and_no_connection_header_and_the_rest_is_the_same() {
+        let terms = Terms::default();
+        let served = Origin::parse("http://server.example.com");
+        let check = |without: &[&str], with: &[(&'static str, &str)]| {
+            let bare: Vec<&str> =
+                ["upgrade", "connection", "sec-websocket-key"].iter().chain(without).copied().collect();
+            let mut parts = request(&bare, with);
+            parts.version = Version::HTTP_2;
+            super::check(&parts, served.as_ref().ok(), &terms).map(|accept| accept.accept_key)
+        };
+        assert_eq!(check(&[], &[]), Ok(None));
+        assert_eq!(check(&["sec-websocket-version"], &[]), Err(Refusal::Version));
+        assert_eq!(check(&["host"], &[]), Err(Refusal::Host));
+        assert_eq!(check(&["origin"], &[("origin", "http://evil.net")]), Err(Refusal::OriginForeign));
+        assert_eq!(check(&[], &[("content-length", "5")]), Err(Refusal::Body));
     }
 
     #[test]

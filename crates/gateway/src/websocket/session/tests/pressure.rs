@@ -33,7 +33,7 @@ fn what_was_not_offered_to_the_socket_yet_is_not_held() {
     stage.turn();
     assert!(held(&stage) >= 90_000, "{}", held(&stage));
     stage.takes = None;
-    stage.session.borrow_mut().wrote(0, false, stage.now);
+    stage.session.borrow_mut().wrote(0, false, false, stage.now);
     stage.turn();
     assert_eq!(held(&stage), 0);
 }
@@ -61,7 +61,7 @@ fn a_client_that_has_to_go_is_told_with_1013_if_no_big_frame_was_begun() {
     evict(&mut stage);
     assert!(held(&stage) < 1_000, "only the close frame");
     stage.takes = None;
-    stage.session.borrow_mut().wrote(0, false, stage.now);
+    stage.session.borrow_mut().wrote(0, false, false, stage.now);
     assert_eq!(stage.got_close(), Some((1013, "slow client".to_owned())));
     assert_eq!(stage.leave(), ("slow".to_owned(), "slow client".to_owned(), 1013));
     assert_eq!((held(&stage), stage.want()), (0, Want::Finish));
