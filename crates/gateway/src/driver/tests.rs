@@ -302,9 +302,9 @@ fn draining_closes_one_connection_after_the_other() {
 
 impl Stage {
     /// Sends a frame from the target to a client, as soon as there is room in its mailbox.
-    async fn send(&self, client: Pid, bytes: &bytes::Bytes) {
+    async fn send(&self, client: Pid, bytes: impl Fn() -> bytes::Bytes) {
         let sent = || {
-            let body = Body::Frame(Frame { binary: true, bytes: bytes.clone(), relayed: None });
+            let body = Body::Frame(Frame { binary: true, bytes: bytes(), relayed: None });
             let message = Message { topic: Topic::fixed("ws.send"), from: self.target, body };
             self.local.with(|shard, _| {
                 shard.enter(self.target, |cx| (Next::Wait, cx.send(client, message).is_ok())) == Some(true)
@@ -338,7 +338,7 @@ impl Stage {
 #[test]
 fn when_all_hold_too_much_the_slowest_client_goes_first_and_what_is_held_returns_to_nothing() {
     on_a_shard_under(75 << 20, |stage| async move {
-        let big = bytes::Bytes::from(vec![0; 15 << 20]);
+        let big = || bytes::Bytes::from(vec![0; 15 << 20]);
         let (slow, first) = stage.connect_known().await;
         let (mut late, second) = stage.connect_known().await;
         for _ in 0..4 {
@@ -371,11 +371,32 @@ fn a_big_frame_for_many_clients_that_read_counts_nowhere() {
             clients.push(stage.connect_known().await);
         }
         for (_, pid) in &clients {
-            stage.send(*pid, &big).await;
+            stage.send(*pid, || big.clone()).await;
         }
         for (client, _) in &mut clients {
             assert_eq!(read_frame(client).await.1.len(), 100 << 10);
         }
         assert_eq!(stage.local.ceiling().held().evicted, 0);
+    });
+}
+
+#[test]
+fn a_large_payload_for_many_clients_that_do_not_read_is_counted_once() {
+    on_a_shard_under(64 << 20, |stage| async move {
+        let big = bytes::Bytes::from(vec![0; 15 << 20]);
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(stage.connect_known().await);
+        }
+        for (_, pid) in &clients {
+            stage.send(*pid, || big.clone()).await;
+        }
+        let held = stage.until_held(|held| held >= 15 << 20).await;
+        assert!(held < 16 << 20, "{held}");
+        assert_eq!(stage.local.ceiling().held().evicted, 0);
+        for (client, _) in &mut clients {
+            assert_eq!(read_frame(client).await.1.len(), 15 << 20);
+        }
+        stage.until_held(|held| held == 0).await;
     });
 }

@@ -19,12 +19,14 @@ mod compressed;
 mod ending;
 mod inbound;
 mod outbox;
+mod shared;
 mod transfer;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::outbox::Outbox;
+pub use self::shared::Payloads;
 
 use self::clock::{Doubts, Heartbeat};
 use self::compressed::{Deflate, Shared};
@@ -86,8 +88,10 @@ pub struct Agenda {
     deflate: Shared,
     /// Frames that a slow-client policy dropped.
     pub dropped: Cell<u64>,
-    /// Bytes that connections hold. Written by the sockets.
+    /// Bytes that connections hold, each for itself. Written by the sockets.
     pub held: Cell<u64>,
+    /// What queues share.
+    pub payloads: Rc<Payloads>,
     /// Connections that were closed because all queues held too much.
     pub evicted: Cell<u64>,
     /// The server stops: every session will be closed with 1012.
@@ -387,6 +391,11 @@ impl Session {
         self.decoder.held() > 0
     }
 
+    /// Bytes that wait for the client.
+    pub fn waiting(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.waiting())
+    }
+
     /// Bytes of memory that the connection holds beyond an idle one: what the socket did not take when it was offered, a
     /// message that is not complete, and what was read and waits for the target.
     pub fn held(&self) -> usize {
@@ -437,8 +446,7 @@ impl Session {
     /// Whether mail has to wait for the socket. Only a queue that the socket has not been offered yet holds it back:
     /// one that it does not take is the slow-client policy's business, and no sender waits for that.
     fn is_held_back(&self) -> bool {
-        let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.waiting());
-        !self.blocked && waiting as u64 >= self.relay.options.send_buffer.max(1)
+        !self.blocked && self.waiting() as u64 >= self.relay.options.send_buffer.max(1)
     }
 
     /// Tells the target that it has a client. Room is reserved; a dead target's EXIT is on its way.
@@ -456,7 +464,8 @@ impl Session {
 
     /// Queues a frame and asks for the socket.
     fn push(&mut self, opcode: Opcode, payload: Bytes) {
-        self.outbox.get_or_insert_default().push(opcode, payload);
+        let share = self.agenda.payloads.share(&payload);
+        self.outbox.get_or_insert_default().push(opcode, payload, share);
         self.mark();
     }
 

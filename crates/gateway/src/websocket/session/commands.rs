@@ -64,7 +64,8 @@ impl Session {
             }
         }
         if self.deflate.wants(payload.len()) {
-            self.outbox.get_or_insert_default().push_raw(opcode, payload);
+            let share = self.agenda.payloads.share(&payload);
+            self.outbox.get_or_insert_default().push_raw(opcode, payload, share);
             self.mark();
         } else {
             self.push(opcode, payload);

@@ -91,8 +91,11 @@ impl Session {
                 Deflate::Off => (Pressed::AsItIs, false),
             };
             match pressed {
-                Pressed::Smaller(payload) => outbox.settle_raw(Some(payload), chained),
-                Pressed::AsItIs => outbox.settle_raw(None, false),
+                Pressed::Smaller(payload) => {
+                    let share = self.agenda.payloads.share(&payload);
+                    outbox.settle_raw(Some(payload), chained, share);
+                }
+                Pressed::AsItIs => outbox.settle_raw(None, false, None),
                 Pressed::Later { worked } => {
                     later = Some(worked);
                     break;

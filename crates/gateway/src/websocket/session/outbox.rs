@@ -5,8 +5,10 @@
 
 use super::super::codec::Opcode;
 use super::super::codec::encoder::{Head, frame_len};
+use super::shared::Share;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// The queue of one connection. It exists only while something waits.
 #[derive(Default)]
@@ -16,6 +18,8 @@ pub struct Outbox {
     waiting: usize,
     /// Bytes of the first frame that were written.
     begun: usize,
+    /// Of the frames' payloads, what is counted elsewhere.
+    shared: usize,
     /// Frames that are still to be compressed, and what they take as they are.
     raw: usize,
     raw_bytes: usize,
@@ -31,6 +35,8 @@ struct Frame {
     payload: Bytes,
     opcode: Opcode,
     form: Form,
+    /// The payload is counted elsewhere.
+    share: Option<Rc<Share>>,
 }
 
 /// What a frame's payload is.
@@ -45,8 +51,13 @@ enum Form {
 }
 
 impl Frame {
-    fn new(opcode: Opcode, payload: Bytes) -> Frame {
-        Frame { head: Head::new(opcode, payload.len()), payload, opcode, form: Form::Ready }
+    fn new(opcode: Opcode, payload: Bytes, share: Option<Rc<Share>>) -> Frame {
+        Frame { head: Head::new(opcode, payload.len()), payload, opcode, form: Form::Ready, share }
+    }
+
+    /// How much of it is counted elsewhere.
+    fn shared(&self) -> usize {
+        if self.share.is_some() { self.payload.len() } else { 0 }
     }
 
     fn len(&self) -> usize {
@@ -60,9 +71,10 @@ impl Outbox {
         self.waiting
     }
 
-    /// What the queue takes of memory. A payload that is shared with other connections counts for each.
+    /// What the queue takes of memory, large payloads that it shares with other queues not included.
     pub fn memory(&self) -> usize {
-        self.waiting + self.frames.len() * size_of::<Frame>()
+        let written = self.frames.front().map_or(0, |first| self.begun.min(first.shared()));
+        (self.waiting + written).saturating_sub(self.shared) + self.frames.len() * size_of::<Frame>()
     }
 
     /// Whether nothing waits.
@@ -70,17 +82,19 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Puts a frame behind the others.
-    pub fn push(&mut self, opcode: Opcode, payload: Bytes) {
-        let frame = Frame::new(opcode, payload);
+    /// Puts a frame behind the others. `share`: its payload is counted there.
+    pub fn push(&mut self, opcode: Opcode, payload: Bytes, share: Option<Rc<Share>>) {
+        let frame = Frame::new(opcode, payload, share);
         self.waiting += frame.len();
+        self.shared += frame.shared();
         self.frames.push_back(frame);
     }
 
     /// Puts a data frame behind the others that is compressed before it goes out.
-    pub fn push_raw(&mut self, opcode: Opcode, payload: Bytes) {
-        let frame = Frame { form: Form::Raw, ..Frame::new(opcode, payload) };
+    pub fn push_raw(&mut self, opcode: Opcode, payload: Bytes, share: Option<Rc<Share>>) {
+        let frame = Frame { form: Form::Raw, ..Frame::new(opcode, payload, share) };
         self.waiting += frame.len();
+        self.shared += frame.shared();
         self.raw += 1;
         self.raw_bytes += frame.len();
         self.frames.push_back(frame);
@@ -100,15 +114,18 @@ impl Outbox {
 
     /// What [`Outbox::first_raw`] gave may go out: compressed, or as it is if there is no `payload`. `chained`: later
     /// messages refer to it.
-    pub fn settle_raw(&mut self, payload: Option<Bytes>, chained: bool) {
+    pub fn settle_raw(&mut self, payload: Option<Bytes>, chained: bool, share: Option<Rc<Share>>) {
         let Some(frame) = self.frames.get_mut(self.plain).filter(|frame| frame.form == Form::Raw) else { return };
         self.raw -= 1;
         self.raw_bytes -= frame.len();
         frame.form = Form::Ready;
         if let Some(payload) = payload {
             self.waiting -= frame.len();
+            self.shared -= frame.shared();
             frame.head = Head::new(frame.opcode, payload.len()).compressed();
             frame.payload = payload;
+            frame.share = share;
+            self.shared += frame.shared();
             frame.form = if chained { Form::Chained } else { Form::Ready };
             self.waiting += frame.len();
         }
@@ -129,7 +146,7 @@ impl Outbox {
             place -= 1;
             self.take_out(place);
         }
-        let pong = Frame::new(Opcode::Pong, payload);
+        let pong = Frame::new(Opcode::Pong, payload, None);
         self.waiting += pong.len();
         self.frames.insert(place, pong);
         // What was known of the frames before it still holds.
@@ -162,6 +179,7 @@ impl Outbox {
             index <= begun || frame.opcode.is_control()
         });
         self.waiting = self.frames.iter().map(Frame::len).sum::<usize>() - self.begun;
+        self.shared = self.frames.iter().map(Frame::shared).sum();
         (self.raw, self.raw_bytes, self.plain) = (0, 0, 0);
     }
 
@@ -169,6 +187,7 @@ impl Outbox {
     fn take_out(&mut self, index: usize) {
         let Some(frame) = self.frames.remove(index) else { return };
         self.waiting -= frame.len();
+        self.shared -= frame.shared();
         if frame.form == Form::Raw {
             self.raw -= 1;
             self.raw_bytes -= frame.len();
@@ -204,6 +223,7 @@ impl Outbox {
                 break;
             }
             done -= first.len();
+            self.shared -= first.shared();
             self.plain = self.plain.saturating_sub(1);
             self.frames.pop_front();
         }
@@ -228,14 +248,14 @@ mod tests {
     fn what_was_written_in_any_pieces_is_what_was_queued() {
         let mut whole = Outbox::default();
         for (opcode, len) in [(Opcode::Text, 0), (Opcode::Binary, 3), (Opcode::Text, 300), (Opcode::Ping, 5)] {
-            whole.push(opcode, Bytes::from(vec![b'x'; len]));
+            whole.push(opcode, Bytes::from(vec![b'x'; len]), None);
         }
         let expected = bytes(&mut whole);
         assert_eq!(whole.waiting(), expected.len());
         for step in 1..20 {
             let mut outbox = Outbox::default();
             for (opcode, len) in [(Opcode::Text, 0), (Opcode::Binary, 3), (Opcode::Text, 300), (Opcode::Ping, 5)] {
-                outbox.push(opcode, Bytes::from(vec![b'x'; len]));
+                outbox.push(opcode, Bytes::from(vec![b'x'; len]), None);
             }
             let mut written = Vec::new();
             while !outbox.is_empty() {
@@ -252,7 +272,7 @@ mod tests {
     #[test]
     fn each_ping_is_answered_before_data_and_in_order() {
         let mut outbox = Outbox::default();
-        outbox.push(Opcode::Text, Bytes::from_static(b"abc"));
+        outbox.push(Opcode::Text, Bytes::from_static(b"abc"), None);
         for payload in ["1", "2", "3"] {
             outbox.pong(Bytes::from(payload));
         }
@@ -263,7 +283,7 @@ mod tests {
     #[test]
     fn of_more_pings_than_fit_the_latest_is_answered_and_nothing_grows() {
         let mut outbox = Outbox::default();
-        outbox.push(Opcode::Text, Bytes::from_static(b"abc"));
+        outbox.push(Opcode::Text, Bytes::from_static(b"abc"), None);
         bytes(&mut outbox);
         outbox.advance(2);
         for n in 0..1_000 {
@@ -279,7 +299,7 @@ mod tests {
     #[test]
     fn a_pong_never_stands_within_a_frame() {
         let mut outbox = Outbox::default();
-        outbox.push(Opcode::Text, Bytes::from_static(b"abc"));
+        outbox.push(Opcode::Text, Bytes::from_static(b"abc"), None);
         bytes(&mut outbox);
         outbox.advance(3);
         outbox.pong(Bytes::from_static(b"p"));
@@ -289,10 +309,10 @@ mod tests {
     #[test]
     fn dropping_spares_control_frames_and_what_is_on_its_way() {
         let mut outbox = Outbox::default();
-        outbox.push(Opcode::Text, Bytes::from_static(b"first"));
-        outbox.push(Opcode::Text, Bytes::from_static(b"second"));
-        outbox.push(Opcode::Ping, Bytes::from_static(b"ping"));
-        outbox.push(Opcode::Text, Bytes::from_static(b"third"));
+        outbox.push(Opcode::Text, Bytes::from_static(b"first"), None);
+        outbox.push(Opcode::Text, Bytes::from_static(b"second"), None);
+        outbox.push(Opcode::Ping, Bytes::from_static(b"ping"), None);
+        outbox.push(Opcode::Text, Bytes::from_static(b"third"), None);
         bytes(&mut outbox);
         outbox.advance(1);
         assert_eq!(outbox.drop_oldest(1), 2);

@@ -73,7 +73,9 @@ impl Connection {
         let holding = self.holding.as_ref()?;
         let session = self.session.borrow();
         let since = if session.is_blocked() { session.progress() } else { holding.began };
-        Some((Rank::of(since.0, holding.bytes < LITTLE), holding.bytes))
+        // What it shares with others counts here: it is as slow as it is.
+        let bytes = holding.bytes.max(session.waiting() as u64);
+        Some((Rank::of(since.0, bytes < LITTLE), bytes))
     }
 }
 
@@ -115,7 +117,8 @@ impl Sockets {
 
     /// Whether there is too much.
     fn publish(&mut self) -> bool {
-        let held = Held { bytes: self.agenda.held.get(), evicted: self.agenda.evicted.get() };
+        let bytes = self.agenda.held.get() + self.agenda.payloads.bytes();
+        let held = Held { bytes, evicted: self.agenda.evicted.get() };
         if held == self.relief.published {
             return self.relief.ceiling.is_over();
         }
