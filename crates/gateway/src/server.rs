@@ -255,7 +255,8 @@ impl Clerk {
                     tracing::warn!(entry = %entry, fault, most, left_out, "a connection was refused");
                 }
                 // Each of these takes a descriptor as well, while it is told.
-                if sum <= most + limits::TURNED_AWAY {
+                // A client that expects TLS would not understand.
+                if sum <= most + limits::TURNED_AWAY && self.desk.site.identity.is_none() {
                     tokio::task::spawn_local(turn_away(stream, open));
                 }
                 continue;

@@ -378,7 +378,8 @@ impl Sockets {
             return self.service(shard, token, false);
         }
         if let Some(connection) = &mut self.slots[token as usize].connection {
-            account(&mut connection.holding, connection.session.borrow().held(), &self.agenda, shard.now());
+            let held = connection.session.borrow().held() + connection.socket.as_ref().map_or(0, Wire::held);
+            account(&mut connection.holding, held, &self.agenda, shard.now());
         }
     }
 
@@ -443,7 +444,7 @@ impl Sockets {
             shard.enter(pid, |cx| (session.borrow_mut().on_written(cx), ()));
         }
         let session = session.borrow();
-        account(&mut connection.holding, session.held(), &self.agenda, now);
+        account(&mut connection.holding, session.held() + socket.held(), &self.agenda, now);
         let want = session.want();
         let mut write = session.is_blocked();
         let unfinished = !write && (session.has_output() || socket.has_unsent());

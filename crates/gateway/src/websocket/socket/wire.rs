@@ -158,6 +158,11 @@ impl Wire {
         }
     }
 
+    /// Bytes of ciphertext that it holds: not taken by the client, or the beginning of a record.
+    pub(crate) fn held(&self) -> usize {
+        self.tls.as_ref().map_or(0, |engine| engine.held() + engine.unsent().len())
+    }
+
     /// Whether something waits to be written that is in no queue.
     pub(crate) fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|engine| !engine.unsent().is_empty())
