@@ -71,7 +71,7 @@ enum Chore {
         #[arg(long, value_name = "CASE")]
         cases: Vec<String>,
         /// `wsrelay.compression` of the server; without it sections 12 and 13 are left out
-        #[arg(long, value_name = "off|on|takeover", default_value = "off")]
+        #[arg(long, value_name = "off|on|takeover", default_value = "on")]
         compression: String,
         /// Build the server for speed
         #[arg(long)]
