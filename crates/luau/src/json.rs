@@ -359,8 +359,12 @@ impl<'de> Visitor<'de> for Heap<'_> {
             map.next_value_seed(inner)?;
             self.state.raw_set(-3);
         }
-        if count == 0 {
+        // Without fields, or with none but nulls, which a table cannot hold.
+        if self.state.raw_iterate(-1, 0) < 0 {
             self.pod.mark_object(self.state);
+        } else {
+            // The key and the value of the first field.
+            self.state.pop(2);
         }
         Ok(())
     }
@@ -437,7 +441,7 @@ fn write_value(writer: &mut Writer, value: &serde_json::Value) -> Option<()> {
             writer.end(table, items.len() as u32, 0);
         }
         Value::Object(fields) => {
-            let table = writer.table(fields.is_empty())?;
+            let table = writer.table(fields.values().all(Value::is_null))?;
             for (key, value) in fields {
                 writer.string(key.as_bytes());
                 write_value(writer, value)?;

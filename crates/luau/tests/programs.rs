@@ -309,6 +309,11 @@ fn json_is_sorted_strict_and_keeps_empty_objects() {
             assert(json.encode({b = 1, a = {1, 2}, c = "x\n"}) == '{"a":[1,2],"b":1,"c":"x\\n"}')
             assert(json.encode({}) == "[]" and json.encode(json.decode("{}")) == "{}")
             assert(json.encode(json.decode('{"o":{},"l":[]}')) == '{"l":[],"o":{}}')
+            assert(json.encode(json.decode('{"a":null}')) == "{}")
+            for _, number in {"9.007199299254741e+18", "1.7976931348623157e+308", "0.30000000000000004", "5e-324"} do
+                assert(json.decode(number) == tonumber(number) and json.encode(json.decode(number)) == number, number)
+            end
+            assert(json.encode(json.decode('{"a":1,"b":{"c":2,"c":null}}')) == '{"a":1,"b":{}}')
             assert(json.encode(1.5) == "1.5" and json.encode(3) == "3" and json.encode(nil) == "null")
             local text, err = json.encode("\xff")
             assert(text == nil and err:kind() == errors.INVALID)

@@ -107,8 +107,28 @@ pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// Names and values of the YAML stand in mistakes, and a mistake is one line: what would end it, or move the cursor, is
+/// written as an escape.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_plain = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
+        let mut rest = text;
+        while let Some(at) = rest.find(|c| !is_plain(c)) {
+            let (plain, behind) = rest.split_at(at);
+            let special = behind.chars().next().unwrap_or_default();
+            write!(self.0, "{plain}{}", special.escape_debug())?;
+            rest = &behind[special.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let mut f = OneLine(f);
         write!(f, "{}: ", self.place)?;
         if self.severity == Severity::Warning {
             f.write_str("warning: ")?;

@@ -167,7 +167,7 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for BadOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is no origin such as https://app.example.com: {}", self.text, self.reason)
+        write!(f, "{:?} is no origin such as https://app.example.com: {}", self.text, self.reason)
     }
 }
 
@@ -264,6 +264,12 @@ mod tests {
             assert!(error.contains(reason), "{error}");
             assert!(error.starts_with(&format!("\"{text}\" is no origin")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_text_is() {
+        let error = OriginPattern::parse("https://a\nb\u{1b}").expect_err("no origin").to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

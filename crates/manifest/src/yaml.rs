@@ -62,8 +62,15 @@ pub(crate) enum Plain {
 pub(crate) fn read(text: &str, file: &Arc<str>, report: &Report) -> Option<Vec<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut parser = Parser::new_from_str(text);
-    let mut builder =
-        Builder { file, report, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder {
+        file,
+        end: end(text),
+        report,
+        documents: Vec::new(),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
     while let Some(event) = parser.next_event() {
         let outcome = match event {
             Ok((event, span)) => builder.event(event, span.start),
@@ -79,8 +86,22 @@ pub(crate) fn read(text: &str, file: &Arc<str>, report: &Report) -> Option<Vec<N
     Some(builder.documents)
 }
 
+/// The line and the column behind the last character.
+fn end(text: &str) -> (u32, u32) {
+    let bytes = text.as_bytes();
+    let breaks = |&at: &usize| bytes[at] == b'\n' || bytes[at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
+    let start = (0..bytes.len()).rev().find(breaks).map_or(0, |at| at + 1);
+    (narrow((0..start).filter(breaks).count() + 1), narrow(text[start..].chars().count() + 1))
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 struct Builder<'a> {
     file: &'a Arc<str>,
+    /// Where the text ends.
+    end: (u32, u32),
     report: &'a Report,
     documents: Vec<Node>,
     open: Vec<Open>,
@@ -206,8 +227,9 @@ impl Builder<'_> {
     }
 
     fn place(&self, at: Marker) -> Place {
-        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Place { file: self.file.clone(), line: narrow(at.line()), column: narrow(at.col()).saturating_add(1) }
+        // What is missing at the end of a text without a line's end, the library places in a line behind it.
+        let (line, column) = (narrow(at.line()), narrow(at.col()).saturating_add(1)).min(self.end);
+        Place { file: self.file.clone(), line, column }
     }
 }
 

@@ -3,12 +3,14 @@
 /// The longest run of fraction digits that is looked at; the rest is below every unit's grain.
 const FRACTION_DIGITS: usize = 18;
 
-/// An unsigned decimal, kept exact: `whole + fraction / scale`.
+/// An unsigned decimal: `whole + fraction / scale`, and whether that is all of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decimal {
     whole: u128,
     fraction: u128,
     scale: u128,
+    /// Whether no digit was left out but zeros.
+    exact: bool,
 }
 
 /// Splits the number from the front of `text`; `None` if `text` starts with no digit at all.
@@ -22,11 +24,12 @@ pub(crate) fn split(text: &str) -> Option<(Decimal, &str)> {
     if digits.is_empty() && fraction_digits.is_empty() {
         return None;
     }
-    let fraction_digits = &fraction_digits[..fraction_digits.len().min(FRACTION_DIGITS)];
+    let (fraction_digits, below) = fraction_digits.split_at(fraction_digits.len().min(FRACTION_DIGITS));
     let decimal = Decimal {
         whole: value_of(digits),
         fraction: value_of(fraction_digits),
         scale: 10_u128.pow(fraction_digits.len() as u32),
+        exact: below.bytes().all(|digit| digit == b'0'),
     };
     Some((decimal, rest))
 }
@@ -40,7 +43,7 @@ impl Decimal {
 
     /// Whether the number times `unit` is whole.
     pub(crate) fn is_whole_in(self, unit: u128) -> bool {
-        (self.fraction * unit).is_multiple_of(self.scale)
+        self.exact && (self.fraction * unit).is_multiple_of(self.scale)
     }
 }
 

@@ -129,11 +129,12 @@ impl fmt::Display for DurationError {
         match self {
             Self::Empty => f.write_str("an empty text is no duration: write one such as \"30s\""),
             Self::NoUnit(text) => {
-                write!(f, "\"{text}\" has no unit: write \"{text}s\" for seconds or \"{text}ms\" for milliseconds")
+                let (seconds, milliseconds) = (format!("{text}s"), format!("{text}ms"));
+                write!(f, "{text:?} has no unit: write {seconds:?} for seconds or {milliseconds:?} for milliseconds")
             }
-            Self::Negative(text) => write!(f, "\"{text}\" is negative: a duration is 0s or longer"),
+            Self::Negative(text) => write!(f, "{text:?} is negative: a duration is 0s or longer"),
             Self::UnknownUnit { text, unit } => {
-                write!(f, "\"{text}\" has the unknown unit \"{unit}\": ")?;
+                write!(f, "{text:?} has the unknown unit {unit:?}: ")?;
                 match unit.as_str() {
                     "d" | "day" | "days" => f.write_str("a day is \"24h\""),
                     "w" | "week" | "weeks" => f.write_str("a week is \"168h\""),
@@ -141,10 +142,10 @@ impl fmt::Display for DurationError {
                 }
             }
             Self::NotADuration(text) => {
-                write!(f, "\"{text}\" is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\"")
+                write!(f, "{text:?} is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\"")
             }
             Self::TooLong(text) => {
-                write!(f, "\"{text}\" is too long: a duration is at most {}", format(LONGEST))
+                write!(f, "{text:?} is too long: a duration is at most {}", format(LONGEST))
             }
         }
     }
@@ -178,6 +179,14 @@ mod tests {
             ("9223372036854775807ns", i64::MAX as u64),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_nanos(nanoseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_text_is() {
+        for text in ["1\n", "\n", "-1\r\nerror: x", "1\u{1b}[31m", "99999999999999h\0", "1\u{85}", "1\u{2028}s"] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(!message.contains(|c: char| c.is_control() || c == '\u{2028}'), "{message:?}");
         }
     }
 

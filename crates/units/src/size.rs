@@ -87,19 +87,19 @@ impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("an empty text is no size: write one such as \"1MiB\""),
-            Self::Negative(text) => write!(f, "\"{text}\" is negative: a size is 0 or more"),
+            Self::Negative(text) => write!(f, "{text:?} is negative: a size is 0 or more"),
             Self::UnknownUnit { text, unit, instead } => {
-                write!(f, "\"{text}\" has the unknown unit \"{}\": ", unit.trim())?;
+                write!(f, "{text:?} has the unknown unit {:?}: ", unit.trim())?;
                 match instead {
-                    Some(instead) => write!(f, "write \"{instead}\""),
+                    Some(instead) => write!(f, "write {instead:?}"),
                     None => f.write_str("the units are KiB, MiB and GiB, or none for bytes"),
                 }
             }
             Self::NotASize(text) => {
-                write!(f, "\"{text}\" is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"")
+                write!(f, "{text:?} is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"")
             }
-            Self::PartOfAByte(text) => write!(f, "\"{text}\" is not a whole number of bytes"),
-            Self::TooBig(text) => write!(f, "\"{text}\" is more than 64 bits can count"),
+            Self::PartOfAByte(text) => write!(f, "{text:?} is not a whole number of bytes"),
+            Self::TooBig(text) => write!(f, "{text:?} is more than 64 bits can count"),
         }
     }
 }
@@ -110,6 +110,22 @@ impl std::error::Error for SizeError {}
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn no_digit_is_too_small_to_leave_part_of_a_byte() {
+        for text in ["0.0000000000000000001", "1.00000000000000000000000000001GiB"] {
+            assert_eq!(parse(text), Err(SizeError::PartOfAByte(text.to_owned())));
+        }
+        assert_eq!(parse("1.0000000000000000000000000KiB"), Ok(1024));
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_text_is() {
+        for text in ["1\n", "\n", "-1\r\nerror: x", "1\u{1b}[31m", "0.3\0", "1\u{85}", "1\u{2028}KiB"] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(!message.contains(|c: char| c.is_control() || c == '\u{2028}'), "{message:?}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_in_powers_of_two_or_plain_bytes() {

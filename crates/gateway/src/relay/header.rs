@@ -117,7 +117,7 @@ impl RelayHeader {
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         self.unknown.iter().map(|name| {
             let hint = units::nearest::did_you_mean(name, FIELDS);
-            format!("X-WS-Relay: the field \"{name}\" is unknown and has no effect{hint}")
+            format!("X-WS-Relay: the field {:?} is unknown and has no effect{hint}", Cut(name))
         })
     }
 }
@@ -348,6 +348,11 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_a_warning_with_the_nearest_name() {
+        let header = parse(json!({ "target_pid": "room", "a\nb": "" })).expect("a header");
+        assert!(header.warnings().all(|line| line.contains("\"a\\nb\"")), "a line of the log is one line");
+        let fault =
+            parse(json!({ "target_pid": "room", "heartbeat_interval": "1\n" })).expect_err("a fault").to_string();
+        assert!(!fault.contains('\n'), "{fault:?}");
         let header = parse(json!({ "target_pid": "room", "heartbeat_intervall": "30s" })).expect("a header");
         assert_eq!(
             header.warnings().collect::<Vec<_>>(),

@@ -12,6 +12,27 @@ fn only_mistake(folder: &Folder) -> String {
 }
 
 #[test]
+fn a_mistake_is_one_line_whatever_stands_in_the_yaml() {
+    let yaml = "namespace: app\n\"k\\n\\e[31m\": 1\nentries:\n  - name: \"a\\nb\"\n    kind: \"x\\ry\"\n";
+    let mistakes = Folder::with_base().file("x.yaml", yaml).mistakes();
+    assert!(mistakes.len() >= 2, "{mistakes:#?}");
+    for mistake in mistakes {
+        assert!(mistake.starts_with("x.yaml:"), "the second half of a line: {mistake:?}");
+        assert!(!mistake.contains(char::is_control), "{mistake:?}");
+    }
+}
+
+#[test]
+fn a_mistake_at_the_end_is_in_a_line_that_the_file_has() {
+    for (yaml, place) in
+        [("namespace: app\nentries", "x.yaml:2:8: "), ("namespace: app\r\nentries: [", "x.yaml:2:11: ")]
+    {
+        let mistake = only_mistake(&Folder::with_base().file("x.yaml", yaml));
+        assert!(mistake.starts_with(place), "{mistake}");
+    }
+}
+
+#[test]
 fn aliases_that_double_are_counted_in_full() {
     let mut yaml = "namespace: app\nentries: []\nl0: &l0 [x, x]\n".to_owned();
     for level in 1..40 {

@@ -400,7 +400,7 @@ const FILES: &[(&str, &str)] = &[
     ("version: 2\nnamespace: app\nentries: []", "x.yaml:1:10: version: found the number 2, expected \"1.0\""),
     (
         "namespace: app\nentries:\n  - name: [",
-        "x.yaml:4:1: this is no YAML: while parsing a node, did not find expected node content",
+        "x.yaml:3:12: this is no YAML: while parsing a node, did not find expected node content",
     ),
     ("namespace: app\nentries: !mine []", "x.yaml:2:10: the tag \"!mine\" is not known here"),
     ("namespace: app\nnamespace: b\nentries: []", "x.yaml:2:1: the key \"namespace\" stands twice: first in line 1"),
