@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::shell::Shell;
 use crate::tree::Tree;
-use crate::{autobahn, e2e, install, instructions, sim, tidy};
+use crate::{autobahn, e2e, fuzz, install, instructions, sim, tidy};
 
 /// One thing that must hold, or must be there for the next ones.
 struct Step {
@@ -23,7 +23,14 @@ const STEPS: [Step; 17] = [
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
         run: install::tools,
     },
-    Step { name: "fmt", what: "the Rust code is formatted", run: |shell| shell.cargo(&["fmt", "--all", "--check"]) },
+    Step {
+        name: "fmt",
+        what: "the Rust code is formatted",
+        run: |shell| {
+            shell.cargo(&["fmt", "--all", "--check"])?;
+            shell.cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+        },
+    },
     Step {
         name: "tidy",
         what: "the rules of the source tree hold (cargo xtask tidy --list)",
@@ -52,6 +59,7 @@ const STEPS: [Step; 17] = [
             Ok(())
         },
     },
+    Step { name: "fuzz", what: "each fuzz target for half a minute (cargo xtask fuzz for longer)", run: fuzz::short },
     Step { name: "loom", what: "inboxes, slot words and names in every order of what threads do", run: loom },
     Step { name: "build", what: "the server that the end-to-end tests drive", run: e2e::build },
     Step {

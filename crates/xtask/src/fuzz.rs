@@ -106,7 +106,7 @@ fn build(shell: &Shell) -> Result<PathBuf> {
     let wrapper = shell.root().join("fuzz/rustc.sh");
     let environment = [("RUSTC_WRAPPER", &*wrapper), ("CARGO_TARGET_DIR", &*target)];
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    shell.run_with(&cargo, &["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bins"], &environment)?;
+    shell.run_with(&cargo, &["build", "--manifest-path", "fuzz/Cargo.toml", "--bins"], &environment)?;
     Ok(target.join("debug"))
 }
 

@@ -1,4 +1,5 @@
-//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `sim`, `soak`, `siege`, `bench`.
+//! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `fuzz`, `sim`, `soak`, `siege`,
+//! `bench`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -8,6 +9,7 @@ mod tidy;
 
 mod autobahn;
 mod e2e;
+mod fuzz;
 mod install;
 mod instructions;
 mod sanitize;
@@ -77,6 +79,11 @@ enum Chore {
         #[arg(long)]
         release: bool,
     },
+    /// Build the fuzz targets and run each for a while; what they promise is in docs/fuzzing.md.
+    ///
+    /// For example `cargo xtask fuzz codec --seconds 1200`. A crash, a hang or a flood of memory fails it and is printed
+    /// with the command that repeats it.
+    Fuzz(fuzz::Options),
     /// The kernel's simulation: whole nodes in random orders, and what must hold after every step.
     ///
     /// For example `cargo xtask sim --seeds 1000000`. A seed that fails is printed with the command that replays it.
@@ -154,6 +161,8 @@ fn main() -> ExitCode {
             let suite = autobahn::Suite { cases: &cases, compression: &compression, release };
             autobahn::run(&Shell::new(root()), &suite)
         }
+        Chore::Fuzz(options) if options.list => fuzz::list(&Shell::new(root())).map(|()| true),
+        Chore::Fuzz(options) => fuzz::run(&Shell::new(root()), &options),
         Chore::Sim { list: true, .. } => {
             sim::list();
             Ok(true)

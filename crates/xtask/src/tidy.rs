@@ -5,6 +5,7 @@
 
 mod arrows;
 mod docs;
+mod locks;
 mod reference;
 mod semantics;
 mod sources;
@@ -21,13 +22,14 @@ struct Rule {
     check: fn(&Tree) -> Vec<Fault>,
 }
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     Rule { name: "arrows", what: "a crate depends only on the crates that design allows it", check: arrows::check },
-    Rule { name: "length", what: "no Rust file in crates/ has more than 600 lines", check: sources::length },
+    Rule { name: "length", what: "no Rust file in crates/ or fuzz/ has more than 600 lines", check: sources::length },
     Rule { name: "unfinished", what: "no placeholder, ignored test or note to fix later", check: sources::unfinished },
     Rule { name: "machine-paths", what: "no absolute path of one machine", check: sources::machine_paths },
     Rule { name: "mod-rs", what: "a module lies in name.rs beside name/, not in mod.rs", check: sources::mod_rs },
     Rule { name: "unsafe", what: "unsafe code only in the files listed with their reason", check: unsafety::check },
+    Rule { name: "locks", what: "fuzz/Cargo.lock has no other version of what Cargo.lock has", check: locks::check },
     Rule { name: "excerpts", what: "a code block that names a file is a verbatim part of it", check: docs::excerpts },
     Rule { name: "links", what: "a relative link in a Markdown file points to something", check: docs::links },
     Rule {

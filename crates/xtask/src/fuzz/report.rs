@@ -42,7 +42,9 @@ impl Report {
         Report {
             target: target.to_owned(),
             // A run that executed nothing proves nothing.
-            held: success && inputs.is_empty() && statistic("stat::number_of_executed_units:").is_some_and(|n: u64| n > 0),
+            held: success
+                && inputs.is_empty()
+                && statistic("stat::number_of_executed_units:").is_some_and(|n: u64| n > 0),
             executions: statistic("stat::number_of_executed_units:").unwrap_or(0),
             per_second: statistic("stat::average_exec_per_sec:").unwrap_or(0),
             coverage: word("cov:").and_then(|number| number.parse().ok()).unwrap_or(0),
@@ -109,7 +111,10 @@ mod tests {
         assert!(!report.held());
         let text = report.to_string();
         assert!(text.contains("panicked"), "{text}");
-        assert!(text.contains("echo AGFiIQ== | base64 -d > fuzz/artifacts/codec/crash-1 && target/debug/codec"), "{text}");
+        assert!(
+            text.contains("echo AGFiIQ== | base64 -d > fuzz/artifacts/codec/crash-1 && target/debug/codec"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ const MACHINE: [[&str; 2]; 5] = [["/wo", "rk/"], ["/tm", "p/mw"], ["/ro", "ot/"]
 
 pub(super) fn length(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (path, text) in tree.ending(".rs").filter(|(path, _)| path.starts_with("crates/")) {
+    for (path, text) in tree.ending(".rs").filter(|(path, _)| path.starts_with("crates/") || path.starts_with("fuzz/"))
+    {
         let lines = text.lines().count();
         if lines > LINES {
             let text = format!("{lines} lines, {LINES} are the most: which second concept is in it?");
