@@ -7,13 +7,14 @@
 //! - tokio-websockets sees the same messages, and a fault where we see one; tungstenite the same where nobody is at
 //!   fault (it is lenient). Differences that are meant stand in `peers`.
 //!
-//! Input: the limit, how to cut, and then the stream.
+//! Input: the limit and whether compression was agreed, how to cut, and then the stream.
 
 mod peers;
 mod reference;
 
 use crate::pieces::pieces;
 use gateway::websocket::codec::{Decoder, Event, Fault};
+use gateway::websocket::deflate::limits::compressed;
 
 /// An event that outlives its buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Seen {
     Text(String),
     /// Whole bytes.
     Binary(Vec<u8>),
+    /// A compressed message: whether it is binary, and its bytes as they came.
+    Deflated(bool, Vec<u8>),
     /// A Ping.
     Ping(Vec<u8>),
     /// A Pong.
@@ -39,6 +42,7 @@ impl From<Event<'_>> for Seen {
             Event::Message { binary: false, data } => {
                 Seen::Text(String::from_utf8(data.to_vec()).expect("the decoder promised UTF-8"))
             }
+            Event::Deflated { binary, data } => Seen::Deflated(binary, data.to_vec()),
             Event::Ping(data) => Seen::Ping(data.to_vec()),
             Event::Pong(data) => Seen::Pong(data.to_vec()),
             Event::Close { code, reason } => Seen::Close(code, reason.to_owned()),
@@ -52,21 +56,28 @@ const LIMITS: [usize; 4] = [125, 1000, 70_000, 1 << 20];
 
 /// The target.
 pub fn run(data: &[u8]) {
-    let [limit, seed, stream @ ..] = data else { return };
-    let limit = LIMITS[usize::from(*limit) % LIMITS.len()];
-    let seen = decode([stream], limit);
-    let (expected, inside) = reference::decode(stream, limit);
+    let [terms, seed, stream @ ..] = data else { return };
+    let limit = LIMITS[usize::from(*terms) % LIMITS.len()];
+    let deflate = terms & 4 != 0;
+    let decode = |pieces: Vec<&[u8]>| self::decode(pieces, limit, deflate);
+    let seen = decode(vec![stream]);
+    let (expected, inside) = reference::decode(stream, limit, deflate);
     assert_eq!(seen, expected, "the slow decoder sees other events");
-    assert_eq!(decode(pieces(stream, *seed), limit), seen, "in other pieces, other events");
+    assert_eq!(decode(pieces(stream, *seed)), seen, "in other pieces, other events");
     if stream.len() < 4096 {
-        assert_eq!(decode(stream.chunks(1), limit), seen, "byte by byte, other events");
+        assert_eq!(decode(stream.chunks(1).collect()), seen, "byte by byte, other events");
     }
-    peers::agree(stream, limit, &seen, inside);
+    // Both know no compression.
+    if !deflate {
+        peers::agree(stream, limit, &seen, inside);
+    }
 }
 
 /// What the decoder says to bytes that arrive in these pieces.
-pub fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Vec<Seen> {
-    let mut decoder = Decoder::new(limit);
+pub fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, deflate: bool) -> Vec<Seen> {
+    let decoder = Decoder::new(limit);
+    let mut decoder = if deflate { decoder.with_deflate() } else { decoder };
+    let most = if deflate { compressed(limit) } else { limit };
     let mut seen = Vec::new();
     let mut came = 0;
     for piece in pieces {
@@ -80,7 +91,7 @@ pub fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> V
         let held = decoder.held();
         // A Ping between the fragments of a message waits behind them.
         assert!(held <= 2 * came, "{held} bytes held of {came} that came");
-        assert!(held <= 2 * (limit + 125), "{held} bytes held under a limit of {limit}");
+        assert!(held <= 2 * (most + 125), "{held} bytes held under a limit of {most}");
         if decoder.is_ended() {
             assert_eq!(held, 0, "{held} bytes held after the end");
         }

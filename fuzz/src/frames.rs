@@ -107,8 +107,8 @@ fn to_us(input: &Input<'_>) {
         frame(&mut wire, 0x88, input.key, &[&code.to_be_bytes(), reason.as_bytes()].concat());
         expected.push(Seen::Close(Some(code), reason.to_owned()));
     }
-    assert_eq!(decode([&wire[..]], LIMIT), expected);
-    assert_eq!(decode(pieces(&wire, input.seed), LIMIT), expected, "in pieces");
+    assert_eq!(decode([&wire[..]], LIMIT, false), expected);
+    assert_eq!(decode(pieces(&wire, input.seed), LIMIT, false), expected, "in pieces");
 }
 
 fn from_us(input: &Input<'_>) {

@@ -6,9 +6,13 @@
 //! - A client that sends no `Origin` or the one that it asked for is never called foreign.
 //! - The selected subprotocol is one of ours that the client offers.
 //!
-//! Input: whether the peer is a trusted proxy, and then the bytes.
+//! - The answer to an offer of permessage-deflate is one that the client may have asked for (RFC 7692 section 7.1), and
+//!   holds nothing that was not offered.
+//!
+//! Input: whether the peer is a trusted proxy, what is compressed, and then the bytes.
 
 use crate::wire::Wire;
+use gateway::websocket::deflate::Agreement;
 use gateway::websocket::handshake::{self, Accept, Refusal, Terms};
 use gateway::websocket::origin::{self, Asking};
 use http::request::Parts;
@@ -16,7 +20,7 @@ use http::{HeaderMap, Response, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use manifest::OriginPattern;
+use manifest::{Compression, OriginPattern};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -24,18 +28,25 @@ use std::pin::pin;
 use std::sync::LazyLock;
 use std::task::{Context, Waker};
 
-static TERMS: LazyLock<Terms> = LazyLock::new(|| Terms {
-    origins: ["https://one.net", "https://*.wild.org", "http://[::1]:3000"]
-        .map(|text| OriginPattern::parse(text).expect("a pattern"))
-        .into(),
-    subprotocols: vec!["chat.v2".to_owned(), "chat.v1".to_owned()],
-});
+/// Without compression, with it, with takeover.
+static TERMS: LazyLock<[Terms; 3]> =
+    LazyLock::new(|| [Compression::Off, Compression::On, Compression::Takeover].map(terms));
+
+fn terms(compression: Compression) -> Terms {
+    Terms {
+        compression,
+        origins: ["https://one.net", "https://*.wild.org", "http://[::1]:3000"]
+            .map(|text| OriginPattern::parse(text).expect("a pattern"))
+            .into(),
+        subprotocols: vec!["chat.v2".to_owned(), "chat.v1".to_owned()],
+    }
+}
 
 /// The target.
 pub fn run(data: &[u8]) {
-    let [trusted, bytes @ ..] = data else { return };
+    let [how, bytes @ ..] = data else { return };
     for request in requests(bytes) {
-        judge(&request, trusted & 1 == 1);
+        judge(&request, how & 1 == 1, &TERMS[usize::from(how >> 1) % TERMS.len()]);
     }
 }
 
@@ -54,7 +65,7 @@ fn requests(bytes: &[u8]) -> Vec<Parts> {
     seen.into_inner()
 }
 
-fn judge(request: &Parts, trusted: bool) {
+fn judge(request: &Parts, trusted: bool, terms: &Terms) {
     let headers = &request.headers;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri.authority().map(|authority| authority.as_str()).or(host);
@@ -64,12 +75,16 @@ fn judge(request: &Parts, trusted: bool) {
         assert!(theirs.is_none(), "a handshake to tungstenite, none to us: {request:?}");
         return;
     }
-    let ours = handshake::check(request, served.as_ref(), &TERMS);
+    let ours = handshake::check(request, served.as_ref(), terms);
     match (&ours, &theirs) {
         (Ok(Accept { accept_key, .. }), Some(key)) => assert_eq!(accept_key, key),
         (Ok(_), None) => assert!(we_are_lenient(headers), "we accept, tungstenite refuses: {request:?}"),
         (Err(refusal), Some(_)) => assert!(meant(*refusal, headers), "{refusal:?}, tungstenite accepts: {request:?}"),
         (Err(_), None) => {}
+    }
+    if let Ok(Accept { agreed: Some(agreed), .. }) = &ours {
+        assert_ne!(terms.compression, Compression::Off);
+        answered(agreed, headers);
     }
     match ours {
         Ok(Accept { subprotocol: Some(ours), .. }) => {
@@ -88,6 +103,39 @@ fn judge(request: &Parts, trusted: bool) {
             }
         }
     }
+}
+
+/// The answer is right if a client that made one of the offers would take it.
+fn answered(agreed: &Agreement, headers: &HeaderMap) {
+    let answer = agreed.answer();
+    let answer = answer.to_str().expect("text");
+    let mut parameters = answer.split("; ");
+    assert_eq!(parameters.next(), Some("permessage-deflate"));
+    let parameters: Vec<(&str, Option<u8>)> = parameters
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, bits)) => (name, Some(bits.parse().expect("bits"))),
+            None => (parameter, None),
+        })
+        .collect();
+    let of = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, bits)| *bits);
+    assert_eq!(of("server_no_context_takeover").is_some(), !agreed.server.takeover);
+    assert_eq!(of("client_no_context_takeover").is_some(), !agreed.client.takeover);
+    for bits in parameters.iter().filter_map(|(_, bits)| *bits) {
+        assert!((8..=15).contains(&bits), "{answer}");
+    }
+    assert!(agreed.server.bits >= 9, "zlib makes no smaller window");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|offer| offer.to_str().ok());
+    let offers: String = offers.flat_map(|offer| [offer, ","]).collect();
+    let fits = |offer: &str| {
+        offer.contains("permessage-deflate")
+            // That contexts are not taken over may be said without being asked; these two may not.
+            && (of("client_max_window_bits").is_none() || offer.contains("client_max_window_bits"))
+            && (of("server_max_window_bits").is_none() || offer.contains("server_max_window_bits"))
+            && (!offer.contains("server_no_context_takeover") || !agreed.server.takeover)
+            && (!offer.contains("server_max_window_bits") || of("server_max_window_bits").is_some())
+    };
+    // A comma within quotes divides no offers, and the offer is then in two of these pieces.
+    assert!(offers.contains('"') || offers.split(',').any(fits), "{offers} is answered with {answer}");
 }
 
 /// The key that tungstenite would answer with; `None` if it refuses.

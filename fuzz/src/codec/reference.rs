@@ -2,6 +2,7 @@
 
 use super::Seen;
 use gateway::websocket::codec::{Fault, Violation};
+use gateway::websocket::deflate::limits::compressed;
 
 /// Reads numbers and bytes from the front.
 struct Reader<'a>(&'a [u8]);
@@ -20,19 +21,25 @@ impl<'a> Reader<'a> {
 }
 
 /// The events of a client's stream, and whether it ends in the middle of a frame.
-pub(super) fn decode(stream: &[u8], limit: usize) -> (Vec<Seen>, bool) {
+pub(super) fn decode(stream: &[u8], limit: usize, deflate: bool) -> (Vec<Seen>, bool) {
     let mut seen = Vec::new();
     let mut inside = false;
-    if let Some(Err(fault)) = frames(&mut Reader(stream), limit, &mut seen, &mut inside) {
+    if let Some(Err(fault)) = frames(&mut Reader(stream), limit, deflate, &mut seen, &mut inside) {
         seen.push(Seen::Fault(fault));
     }
     (seen, inside)
 }
 
 /// Reads frames until the client closes or is at fault; `None` if the stream ends before.
-fn frames(reader: &mut Reader<'_>, limit: usize, seen: &mut Vec<Seen>, inside: &mut bool) -> Option<Result<(), Fault>> {
-    // The message that is not finished: its first opcode and what has come of it.
-    let mut message: Option<(u8, Vec<u8>)> = None;
+fn frames(
+    reader: &mut Reader<'_>,
+    limit: usize,
+    deflate: bool,
+    seen: &mut Vec<Seen>,
+    inside: &mut bool,
+) -> Option<Result<(), Fault>> {
+    // The message that is not finished: its first opcode, whether it is compressed, and what has come of it.
+    let mut message: Option<(u8, bool, Vec<u8>)> = None;
     let wrong = |violation| Some(Err(Fault::Protocol(violation)));
     loop {
         *inside = false;
@@ -40,7 +47,9 @@ fn frames(reader: &mut Reader<'_>, limit: usize, seen: &mut Vec<Seen>, inside: &
         *inside = true;
         let (fin, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
         let control = opcode >= 8;
-        if reserved != 0 {
+        // RFC 7692 section 6: RSV1 on the first frame of a message.
+        let squeezed = deflate && reserved == 0x40 && matches!(opcode, 1 | 2);
+        if reserved != 0 && !squeezed {
             return wrong(Violation::ReservedBits);
         }
         if !matches!(opcode, 0..=2 | 8..=10) {
@@ -84,8 +93,10 @@ fn frames(reader: &mut Reader<'_>, limit: usize, seen: &mut Vec<Seen>, inside: &
                 (1 | 2, Some(_)) => return wrong(Violation::MessageInsideMessage),
                 _ => {}
             }
-            let before = message.as_ref().map_or(0, |(_, data)| data.len() as u64);
-            if before + length > limit as u64 {
+            let (squeezed, before) =
+                message.as_ref().map_or((squeezed, 0), |(_, squeezed, data)| (*squeezed, data.len()));
+            let limit = if squeezed { compressed(limit) } else { limit };
+            if before as u64 + length > limit as u64 {
                 return Some(Err(Fault::TooBig));
             }
         }
@@ -102,9 +113,9 @@ fn frames(reader: &mut Reader<'_>, limit: usize, seen: &mut Vec<Seen>, inside: &
             }
             continue;
         }
-        let (kind, mut data) = message.take().unwrap_or((opcode, Vec::new()));
+        let (kind, squeezed, mut data) = message.take().unwrap_or((opcode, squeezed, Vec::new()));
         data.extend(payload);
-        if kind == 1 {
+        if kind == 1 && !squeezed {
             // Text is refused at the byte that makes it none, and at its end if a character is cut.
             match std::str::from_utf8(&data) {
                 Err(error) if error.error_len().is_some() || complete && fin => return Some(Err(Fault::InvalidUtf8)),
@@ -115,7 +126,8 @@ fn frames(reader: &mut Reader<'_>, limit: usize, seen: &mut Vec<Seen>, inside: &
             return None;
         }
         match (fin, kind) {
-            (false, _) => message = Some((kind, data)),
+            (false, _) => message = Some((kind, squeezed, data)),
+            (true, kind) if squeezed => seen.push(Seen::Deflated(kind == 2, data)),
             (true, 1) => seen.push(Seen::Text(String::from_utf8(data).expect("checked above"))),
             (true, _) => seen.push(Seen::Binary(data)),
         }
