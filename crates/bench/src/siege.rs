@@ -7,6 +7,7 @@
 mod crowd;
 mod node;
 
+mod clock;
 mod crashes;
 mod flood;
 mod killed;
@@ -38,9 +39,11 @@ pub(crate) enum Part {
     Transfers,
     /// `kill -9` in the middle of writes, and a start on the same port.
     Killed,
+    /// The clock of the wall jumps, and the whole server is stopped for a while.
+    Clock,
 }
 
-const ALL: [Part; 5] = [Part::Stalled, Part::Flood, Part::Crashes, Part::Transfers, Part::Killed];
+const ALL: [Part; 6] = [Part::Stalled, Part::Flood, Part::Crashes, Part::Transfers, Part::Killed, Part::Clock];
 
 /// The parts that run, and how.
 #[derive(Args)]
@@ -107,6 +110,7 @@ impl Part {
             Part::Crashes => crashes::run(siege, show),
             Part::Transfers => transfers::run(siege, show),
             Part::Killed => killed::run(siege, show),
+            Part::Clock => clock::run(siege, show),
         }
     }
 }

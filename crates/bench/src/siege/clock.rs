@@ -1,0 +1,189 @@
+//! Clocks that jump: the clock of the wall is set while the server runs, and the whole server is stopped for a while.
+//!
+//! Clients have a target that tells them its heartbeats (each 100 ms), the ticks of a ticker (each 100 ms) and when a
+//! pause of a second is over. The router asks for life each second and waits a second for it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+
+use super::node::{Held, Node};
+use super::{Row, Siege};
+use crate::connection::{Connection, Dial, Peer};
+use crate::poller::Poller;
+
+/// Seconds by which the clock of the wall is off, one after the other.
+const JUMPS: [i64; 8] = [3_600, -3_600, 86_400 * 365 * 10, 0, -86_400 * 365 * 5, 59, -1, 0];
+
+pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
+    show(wall(siege)?);
+    show(stopped(siege)?);
+    Ok(())
+}
+
+/// What the targets told in a stretch of time.
+#[derive(Clone, Copy, Default, Debug)]
+struct Told {
+    beats: u64,
+    ticks: u64,
+    pauses: u64,
+}
+
+struct Pulses {
+    poller: Poller,
+    clients: Vec<Connection>,
+    buffer: Vec<u8>,
+}
+
+impl Pulses {
+    fn open(node: &Node, count: usize) -> Result<Pulses> {
+        let poller = Poller::new()?;
+        let dial = Dial { address: node.address, path: "/asked/pulse", receive_buffer: None };
+        let mut clients = Vec::new();
+        for index in 0..count {
+            let client = Connection::dial(dial, index)?;
+            poller.add(client.socket(), index)?;
+            clients.push(client);
+        }
+        Ok(Pulses { poller, clients, buffer: vec![0; 64 << 10] })
+    }
+
+    /// Listens so long; nobody may be closed. Pings are answered.
+    fn listen(&mut self, time: Duration) -> Result<Told> {
+        let start = Instant::now();
+        let mut told = Told::default();
+        while start.elapsed() < time {
+            self.poller.wait(Some(Duration::from_millis(20)))?;
+            let mut event = 0;
+            while let Some(index) = self.poller.token(event) {
+                event += 1;
+                let client = &mut self.clients[index];
+                client.flush()?;
+                let peer = client.receive(&mut self.buffer, |message| {
+                    match message {
+                        b"tick" => told.ticks += 1,
+                        b"pause" => told.pauses += 1,
+                        _ => told.beats += u64::from(message.starts_with(b"beat ")),
+                    }
+                    Ok(())
+                })?;
+                ensure!(peer == Peer::Open, "client {index} was closed: {:?}", client.close_code());
+            }
+        }
+        Ok(told)
+    }
+}
+
+impl Told {
+    /// What so many clients hear in a second, at most; late is no fault on a busy machine, early or doubled is one.
+    fn is_storm(self, clients: usize, time: Duration) -> bool {
+        // One more of each: it may have been due when the time began.
+        let most = |each: Duration| clients as u64 * (time.as_millis() / each.as_millis() + 2) as u64;
+        let (often, seldom) = (most(Duration::from_millis(100)), most(Duration::from_secs(1)));
+        self.beats > often || self.ticks > often || self.pauses > seldom
+    }
+
+    fn is_silence(self, clients: usize) -> bool {
+        [self.beats, self.ticks].iter().any(|&told| told < clients as u64)
+    }
+}
+
+fn wall(siege: &Siege) -> Result<Row> {
+    let clients = siege.size(200, 40);
+    let rounds = siege.size(5, 1);
+    let offset = siege.work.join("siege-wall-clock");
+    fs::write(&offset, "0")?;
+    let mut start = siege.start("clock", 2);
+    start.environment =
+        vec![("LD_PRELOAD", shim(siege)?.into()), ("WALL_CLOCK_OFFSET", offset.clone().into_os_string())];
+    let node = Node::start(&start)?;
+    let before = Held::settled(&node)?;
+    let mut pulses = Pulses::open(&node, clients)?;
+    let calm = pulses.listen(Duration::from_secs(1))?;
+    ensure!(!calm.is_silence(clients), "there is no pulse: {calm:?}");
+    let (mut jumps, mut all) = (0, Told::default());
+    for _ in 0..rounds {
+        for jump in JUMPS {
+            // At once and whole, as a program that reads it may do so at any time.
+            let next = offset.with_extension("next");
+            fs::write(&next, jump.to_string())?;
+            fs::rename(&next, &offset)?;
+            jumps += 1;
+            let time = Duration::from_millis(400);
+            let told = pulses.listen(time)?;
+            ensure!(!told.is_storm(clients, time), "after a jump by {jump} s: {told:?}");
+            all.beats += told.beats;
+            all.ticks += told.ticks;
+        }
+    }
+    let jumped = (fs::read_to_string(&offset)?, node.get("/api/alive?pid=x")?.0);
+    ensure!(jumped.1 == 200, "HTTP is not answered after jumps of the clock");
+    let late = pulses.listen(Duration::from_secs(3))?;
+    ensure!(!late.is_silence(clients), "the pulse has stopped: {late:?}");
+    drop(pulses);
+    node.wait_until_back(&before)?;
+    node.stop()?;
+    Ok(Row {
+        what: format!("the clock of the wall is set between ten years ahead and five back, {clients} clients"),
+        times: format!("{jumps} jumps"),
+        lost: "nobody closed, no heartbeat or timer stopped, early or made up".to_owned(),
+        figures: format!("{} heartbeats and {} ticks between the jumps", all.beats, all.ticks),
+        broken: None,
+    })
+}
+
+fn stopped(siege: &Siege) -> Result<Row> {
+    let clients = siege.size(500, 40);
+    let times = siege.size(5, 1);
+    let stop = Duration::from_millis(siege.size(5_000, 3_000) as u64);
+    let node = siege.node("clock", 2)?;
+    let before = Held::settled(&node)?;
+    let mut pulses = Pulses::open(&node, clients)?;
+    pulses.listen(Duration::from_millis(1_200))?;
+    let mut most = 0.0_f64;
+    for _ in 0..times {
+        node.signal(Signal::STOP)?;
+        // Pings that were sent before are answered, and the answers lie in the server's sockets.
+        pulses.listen(stop)?;
+        node.signal(Signal::CONT)?;
+        let time = Duration::from_millis(200);
+        let began = Instant::now();
+        let told = pulses.listen(time)?;
+        ensure!(!told.is_storm(clients, began.elapsed()), "what was missed is made up: {told:?} of {clients} clients");
+        most = most.max(told.beats as f64 / clients as f64);
+        // Longer than a Ping's interval and time-out together.
+        let told = pulses.listen(Duration::from_millis(2_500))?;
+        ensure!(!told.is_silence(clients), "the pulse has stopped: {told:?}");
+    }
+    drop(pulses);
+    node.wait_until_back(&before)?;
+    node.stop()?;
+    Ok(Row {
+        what: format!(
+            "the whole server is stopped (SIGSTOP) for {} s, pings each second with a time-out of one",
+            stop.as_secs()
+        ),
+        times: format!("{times} stops, {clients} clients"),
+        lost: "nobody closed, no missed heartbeat or tick made up".to_owned(),
+        figures: format!("at most {most:.1} heartbeats a client in the first 200 ms (2 are due)"),
+        broken: None,
+    })
+}
+
+/// Compiles what stands before the C library.
+fn shim(siege: &Siege) -> Result<PathBuf> {
+    let library = siege.work.join("wall_clock.so");
+    let status = Command::new("cc")
+        .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(siege.root.join("crates/bench/shims/wall_clock.c"))
+        .arg("-ldl")
+        .status()
+        .context("a C compiler is needed for the clock")?;
+    ensure!(status.success(), "wall_clock.c does not compile");
+    Ok(library)
+}
