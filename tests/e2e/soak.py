@@ -1,15 +1,17 @@
 """Random spawns, kills, links and transfers for as long as asked for: resident memory stays flat, nothing is left.
 
 `cargo xtask soak --minutes 40` builds the server for speed and runs this. The application `churn` stirs on both
-shards; threads here are its clients: they talk, move between halls, close well, cut the line, and ask over HTTP.
+shards; threads here are its clients: they talk, move between halls, close well, cut the line, and ask over HTTP. Some
+misbehave: they stop reading, say FIN and stay, send half a frame or half a handshake, or break the protocol.
 
-Fails if resident memory grows beyond a bound after the warm-up, if the server says what it must not say, or if
+Fails if resident memory or open descriptors grow beyond a bound after the warm-up, if the server says what it must not say, or if
 counters or descriptors are not back where they were when everybody has gone.
 """
 
 import argparse
 import os
 import random
+import socket
 import statistics
 import sys
 import threading
@@ -17,7 +19,7 @@ import time
 
 from harness.server import Server
 from harness.waiting import until
-from harness.wire import TEXT, RawSocket, fetch, handshake_headers
+from harness.wire import CLOSE, TEXT, RawSocket, fetch, handshake_headers
 
 MIB = 1 << 20
 # The first part of the run, in which heaps and pools grow to what they need.
@@ -25,6 +27,8 @@ WARM_UP = 0.3
 # What resident memory may grow by after it. A short run has hardly warmed up.
 GROWTH, SHORT_GROWTH = 0.03, 0.10
 SLACK, SHORT = 6 * MIB, 300.0
+# What open descriptors may: as many connections as clients come and go meanwhile, some of them still closing.
+DESCRIPTORS = 30
 # Each client thread pauses after a connection, so that the run leaves the machine to others as well.
 PAUSE = 0.02
 HALLS = ("left", "right")
@@ -37,7 +41,7 @@ class Clients:
         self.address = server.addresses["app:gateway"]
         self.stopped = threading.Event()
         self.lock = threading.Lock()
-        self.counts = {"connections": 0, "messages": 0, "transfers": 0, "cut": 0, "failures": 0}
+        self.counts = {"connections": 0, "messages": 0, "transfers": 0, "cut": 0, "misbehaved": 0, "failures": 0}
         self.faults = []
         self.threads = [
             threading.Thread(target=self._run, args=(random.Random(seed + number),), daemon=True)
@@ -70,14 +74,33 @@ class Clients:
             answer = fetch(self.address, "GET", "/api/stir/nonsense", timeout=60)
             assert answer.status == 200, answer.status
             return
+        if chance.random() < 0.1:
+            self._misbehave(chance)
+            return
         client = RawSocket(self.address, timeout=60)
         try:
-            answer = client.open(f"/ws/room/{chance.choice(HALLS)}", handshake_headers())
-            assert answer.status == 101, answer.status
-            self._count("connections")
+            self._open(client, chance)
             for _ in range(chance.randrange(1, 12)):
                 self._step(client, chance)
             self._leave(client, chance)
+        finally:
+            client.close()
+
+    def _open(self, client, chance):
+        answer = client.open(f"/ws/room/{chance.choice(HALLS)}", handshake_headers())
+        assert answer.status == 101, answer.status
+        self._count("connections")
+
+    def _misbehave(self, chance):
+        way = chance.choice((stall, half_close, tear, break_protocol, half_a_handshake))
+        client = RawSocket(self.address, timeout=60, receive_buffer=4096 if way is stall else None)
+        try:
+            if way is not half_a_handshake:
+                self._open(client, chance)
+            way(client)
+            self._count("misbehaved")
+            if chance.random() < 0.5:
+                client.reset()
         finally:
             client.close()
 
@@ -106,6 +129,37 @@ class Clients:
             self._count("cut")
             if how == 2:
                 client.reset()
+
+
+def stall(client):
+    """Asks for more than its queue may hold and reads nothing of it: closed for being slow, or gone before."""
+    try:
+        for _ in range(40):
+            client.send_text("x" * 40_000)
+    except ConnectionError:
+        pass
+
+
+def half_close(client):
+    """Says FIN and stays: the server ends the connection."""
+    client.send_text("the last")
+    client.sock.shutdown(socket.SHUT_WR)
+    client.until_end()
+
+
+def tear(client):
+    """Half a frame, and no more."""
+    client.send(client.frame(TEXT, "x" * 1000)[:500])
+
+
+def break_protocol(client):
+    client.send_frame(0x3, b"reserved")
+    while client.receive().opcode != CLOSE:
+        pass
+
+
+def half_a_handshake(client):
+    client.send(b"GET /ws/room/left HTTP/1.1\r\nHost: a\r\nUpgra")
 
 
 def expect(client, text):
@@ -143,13 +197,14 @@ def report(server, clients, began):
         f"{(time.monotonic() - began) / 60:6.2f} min  {resident(server) / MIB:7.1f} MiB resident"
         f"  {counters['processes']:4.0f} processes  {descriptors(server):3d} descriptors"
         f"  | {spawned(server):8d} spawned  {counts['connections']:7d} connections"
-        f"  {counts['transfers']:7d} transfers  {counts['messages']:8d} messages  {counts['cut']:6d} cut",
+        f"  {counts['transfers']:7d} transfers  {counts['messages']:8d} messages  {counts['cut']:6d} cut"
+        f"  {counts['misbehaved']:5d} misbehaved",
         flush=True,
     )
 
 
 def run(server, minutes, every, count, seed):
-    """The resident set once a second, after the warm-up."""
+    """Resident memory and open descriptors once a second, after the warm-up."""
     before, open_before = settled(server), descriptors(server)
     answer = fetch(server.addresses["app:gateway"], "GET", "/api/stir/begin")
     assert answer.json() == {"ok": True}, answer.body
@@ -164,7 +219,7 @@ def run(server, minutes, every, count, seed):
             shown += every
             forget_log(server)
         if now >= minutes * 60 * WARM_UP:
-            samples.append(resident(server))
+            samples.append((resident(server), descriptors(server)))
         time.sleep(min(1.0, max(0.05, minutes * 60 / 100)))
     clients.stop()
     assert fetch(server.addresses["app:gateway"], "GET", "/api/stir/finish").json() == {"ok": True}
@@ -204,16 +259,21 @@ def is_bad(record):
 
 
 def judge(samples, minutes):
-    """Whether resident memory is flat: the last quarter beside the first one after the warm-up."""
-    quarter = max(1, len(samples) // 4)
-    first, last = statistics.median(samples[:quarter]), statistics.median(samples[-quarter:])
+    """Whether both are flat: the last quarter beside the first one after the warm-up."""
+    print("after the warm-up, means of the quarters:")
+    memory = quarters([memory for memory, _ in samples])
+    print("  resident     " + "  ".join(f"{mean / MIB:7.1f} MiB" for mean in memory))
+    opened = quarters([opened for _, opened in samples])
+    print("  descriptors  " + "  ".join(f"{mean:7.1f}    " for mean in opened))
     short = minutes * 60 < SHORT
-    bound = first * (SHORT_GROWTH if short else GROWTH) + SLACK
-    print(
-        f"resident after the warm-up: first quarter {first / MIB:.1f} MiB, last {last / MIB:.1f} MiB, "
-        f"least {min(samples) / MIB:.1f}, most {max(samples) / MIB:.1f}; it may grow by {bound / MIB:.1f} MiB"
-    )
-    return last - first <= bound
+    bound = memory[0] * (SHORT_GROWTH if short else GROWTH) + SLACK
+    print(f"resident memory may grow by {bound / MIB:.1f} MiB, descriptors by {DESCRIPTORS}")
+    return memory[-1] - memory[0] <= bound and opened[-1] - opened[0] <= DESCRIPTORS
+
+
+def quarters(samples):
+    size = max(1, len(samples) // 4)
+    return [statistics.mean(samples[start : start + size]) for start in range(0, 4 * size, size) if samples[start:]]
 
 
 def main():
@@ -233,7 +293,7 @@ def main():
     finally:
         server.kill()
     if not judge(samples, options.minutes):
-        print("FAILED: resident memory grows")
+        print("FAILED: resident memory or descriptors grow")
         return 1
     print("flat")
     return 0

@@ -121,6 +121,13 @@ impl Node {
         get(self.address, path)
     }
 
+    /// The status of an answer, and the month and year of its date.
+    pub(crate) fn date(&self) -> Result<(u16, String)> {
+        let (status, head, _) = exchange(self.address, "/api/alive?pid=x")?;
+        let date = head.lines().find_map(|line| line.strip_prefix("date: ")).context("an answer without a date")?;
+        Ok((status, date.split(' ').skip(2).take(2).collect()))
+    }
+
     /// The same as JSON.
     pub(crate) fn json(&self, path: &str) -> Result<Value> {
         let (status, body) = self.get(path)?;
@@ -202,6 +209,12 @@ impl Held {
 }
 
 fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let (status, _, body) = exchange(address, path)?;
+    Ok((status, body))
+}
+
+/// Status, head and body.
+fn exchange(address: SocketAddr, path: &str) -> Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
@@ -209,7 +222,7 @@ fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").context("half an answer")?;
     let status = head.split_whitespace().nth(1).context("no status")?.parse()?;
-    Ok((status, body.to_owned()))
+    Ok((status, head.to_owned(), body.to_owned()))
 }
 
 /// Names without the prefix, and values; what stands in braces is summed.
