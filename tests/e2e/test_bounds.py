@@ -373,6 +373,12 @@ def test_a_broken_pipe_at_either_output_is_no_end(folder):
     server.stop()
 
 
+def test_mistakes_that_cannot_be_printed_are_still_exit_code_2(folder):
+    app = folder(GOOD.replace("http.service", "http.servise"))
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([binary(), "run", str(app)], stderr=full, timeout=30).returncode == 2
+
+
 # Rates
 
 

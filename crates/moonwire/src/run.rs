@@ -46,7 +46,8 @@ pub(crate) fn run(options: &RunOptions) -> ExitCode {
     let app = match load::load(&options.folder.dir, &options.folder.set) {
         Ok(app) => app,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            // Where a disk is full the exit code says enough.
+            let _written_or_not = writeln!(std::io::stderr(), "{mistakes}");
             return ExitCode::from(MISTAKE);
         }
     };
