@@ -5,6 +5,7 @@
 //! with it, and every difference that is meant is listed where it is let pass.
 
 pub mod codec;
+pub mod deflate;
 pub mod frames;
 
 pub mod handshake;
@@ -24,9 +25,10 @@ mod wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("amounts", amounts::run),
     ("codec", codec::run),
+    ("deflate", deflate::run),
     ("frames", frames::run),
     ("handshake", handshake::run),
     ("json", json::run),
