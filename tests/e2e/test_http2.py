@@ -4,16 +4,15 @@ What no such client does is in test_http2_rules.py and test_http2_abuse.py, WebS
 """
 
 import json
-import os
 import subprocess
-import threading
 
 import pytest
 
+from harness import tls
 from harness.http2 import CONNECT_PROTOCOL, Http2, Reset
 from harness.lease import script
-from harness.wire import Wire
 
+pytestmark = pytest.mark.skipif(tls.EVERYWHERE, reason="prior knowledge is for cleartext")
 APP = {"services": ("app:gateway", "app:strict")}
 
 

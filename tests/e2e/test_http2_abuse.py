@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import tls
 from harness.frames import (
     CODES,
     CONTINUATION,
@@ -30,6 +31,7 @@ from harness.http2 import Http2
 from harness.lease import relay_steps, script
 from harness.waiting import until
 
+pytestmark = pytest.mark.skipif(tls.EVERYWHERE, reason="prior knowledge is for cleartext")
 CALM = ("goaway", CODES["ENHANCE_YOUR_CALM"])
 MIB = 1 << 20
 
@@ -272,7 +274,8 @@ def test_who_opens_no_window_holds_little(http):
             one = frames(http, first=settings((4, 0)))
             one.send(b"".join(headers(number, path="/files/") for number in range(1, 201, 2)))
             one.settled()
-        assert resident(http) < before + 32 * MIB
+        # Two thousand streams, and a file open for each: about 20 KB for one.
+        assert resident(http) < before + 80 * MIB
 
 
 def test_who_reads_nothing_at_all_holds_little(http):

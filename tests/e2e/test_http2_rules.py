@@ -8,6 +8,7 @@ decode, where the RFC has a finer word: what ends is the same.
 
 import pytest
 
+from harness import tls
 from harness.frames import (
     ACK,
     CODES,
@@ -36,6 +37,7 @@ from harness.frames import (
     settings,
 )
 
+pytestmark = pytest.mark.skipif(tls.EVERYWHERE, reason="prior knowledge is for cleartext")
 POST = {"method": "POST"}
 OPEN = headers(1, ends=False, **POST)
 DONE = headers(1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import tls
 from harness.http2 import Http2, Reset
 from harness.lease import relay_steps, script
 from harness.puppet import Driver
@@ -195,7 +196,8 @@ REFUSED = {
     "no_version": (426, {"sec-websocket-version": None}),
     "foreign_origin": (403, {"origin": "https://evil.example"}),
     "null_origin": (403, {"origin": "null"}),
-    "other_scheme": (403, {"origin": "https://$authority"}),
+    "other_scheme": (403, {"origin": "ftp://$authority"}),
+    "other_port": (403, {"origin": "http://127.0.0.1:1"}),
 }
 
 
@@ -213,7 +215,7 @@ def test_a_refused_handshake_never_reaches_the_handler(connect, driver, fault):
 
 def test_the_same_origin_is_scheme_and_authority(connect, driver):
     connection = connect()
-    join(connection, driver, headers={"origin": f"http://{connection.authority}"})
+    join(connection, driver, headers={"origin": f"{connection.scheme}://{connection.authority}"})
     driver.joined()
     path = path_to(driver)
     connection.websocket(path, {"origin": "https://a.example"}, scheme="https", authority="a.example")
@@ -437,7 +439,7 @@ def test_websockets_over_http2_are_counted(relay, connect, driver):
 
 
 def test_nodes_client_opens_a_websocket_over_http2(relay, driver):
-    url = "http://%s:%d" % relay.address()
+    url = "%s://%s:%d" % ("https" if tls.EVERYWHERE else "http", *relay.address())
     process = subprocess.Popen(
         ["node", str(CLIENT), url, path_to(driver)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -79,6 +79,8 @@ pub(crate) struct Desk {
     pub(crate) local: Rc<Local>,
     pub(crate) site: Arc<Site>,
     node: Arc<Node>,
+    /// Tells of clients that were cut for what they sent.
+    pub(crate) floods: Seldom,
 }
 
 /// The other end of a connection.
@@ -115,7 +117,7 @@ impl Door {
     /// Accepts connections from now on. To be called on the shard's thread, within its `LocalSet`.
     pub fn open(self, local: &Rc<Local>) -> io::Result<Rc<Server>> {
         let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk { local: local.clone(), site: self.site, node });
+        let desk = Rc::new(Desk { local: local.clone(), site: self.site, node, floods: Seldom::default() });
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let (draining, drained) = watch::channel(false);
         let connections = Rc::new(Cell::new(0));
@@ -149,7 +151,7 @@ impl Inlet {
     /// A part without a listener, on the shard's thread and within its `LocalSet`.
     pub fn new(site: &Arc<Site>, local: &Rc<Local>, loads: &Arc<Loads>) -> Inlet {
         let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk { local: local.clone(), site: site.clone(), node });
+        let desk = Rc::new(Desk { local: local.clone(), site: site.clone(), node, floods: Seldom::default() });
         let (draining, drained) = watch::channel(false);
         let clerk = Clerk { desk, drained, connections: Rc::default() };
         Inlet { clerk, loads: loads.clone(), _draining: Rc::new(draining) }

@@ -30,12 +30,12 @@ def chromium():
 
 
 class Browser:
-    def __init__(self):
+    def __init__(self, *flags):
         program = chromium()
         assert program, "no chromium: apt-get install chromium, or set CHROMIUM"
         self.profile = tempfile.mkdtemp(prefix="moonwire-chromium-")
         self.child = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
+            [program, *FLAGS, *flags, f"--user-data-dir={self.profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

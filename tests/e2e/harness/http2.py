@@ -7,11 +7,19 @@ import h2.connection
 import h2.events
 import h2.settings
 
+from . import tls
 from .lease import script
 from .wire import RawSocket, Response
 
 GOAWAY = 7
 CONNECT_PROTOCOL = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
+
+
+def trusting():
+    """A client of TLS that speaks HTTP/2."""
+    context = tls.authority().context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
 
 
 class Reset(Exception):
@@ -46,6 +54,7 @@ class Http2:
         self.sock.connect(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.scheme = "http"
+        context = context or (trusting() if tls.EVERYWHERE else None)
         if context:
             self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
             assert self.sock.selected_alpn_protocol() == "h2"

@@ -41,7 +41,7 @@ pub(crate) async fn serve(
 ) {
     let now = Instant::now();
     let vitals = Rc::new(Vitals::new(now));
-    let mut metered = Metered::new(stream, if greeted { &PREFACE } else { &[] }, vitals.clone());
+    let metered = Metered::new(stream, if greeted { &PREFACE } else { &[] }, vitals.clone());
     let shake = h2::server::Builder::new()
         .enable_connect_protocol()
         .max_concurrent_streams(limits::STREAMS)
@@ -73,10 +73,11 @@ pub(crate) async fn serve(
     .await;
     drop(connection);
     // What the client still sends must not turn the last words into a reset.
+    let Some(mut stream) = metered.into_stream() else { return };
     let linger = async {
-        metered.shutdown().await?;
+        stream.shutdown().await?;
         let mut rest = [0; 4096];
-        while metered.read(&mut rest).await? > 0 {}
+        while stream.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     };
     let _best_effort = timeout(limits::LINGER, linger).await;
@@ -131,7 +132,11 @@ impl Connection {
                 }
             }
             if self.vitals.flooded.get() && !self.cut {
-                tracing::warn!(peer = %self.peer.addr, fault = "too many control frames", "an HTTP/2 connection was cut");
+                if let Some(left_out) = self.desk.floods.may(Instant::now()) {
+                    let (entry, client) = (&self.desk.site.entry, self.peer.addr);
+                    let fault = "too many control frames";
+                    tracing::warn!(entry = %entry, %client, fault, left_out, "an HTTP/2 connection was cut");
+                }
                 self.cut();
                 continue;
             }

@@ -86,6 +86,11 @@ impl Metered {
         Metered { stream, early, vitals, reads: 0 }
     }
 
+    /// The connection, once nobody else has it.
+    pub(crate) fn into_stream(self) -> Option<Stream> {
+        Rc::try_unwrap(self.stream).ok().map(RefCell::into_inner)
+    }
+
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(_) => self.vitals.blocked.set(None),
