@@ -79,6 +79,7 @@ const STEPS: [Step; 18] = [
         what: "the end-to-end tests, over real sockets and in a browser",
         run: |shell| e2e::test(shell, &[]),
     },
+    Step { name: "e2e-tls", what: "what a session is to a client, over TLS (MOONWIRE_E2E_TLS=1)", run: e2e::over_tls },
     Step {
         name: "autobahn",
         what: "cases of the Autobahn test suite are OK, and none non-strict (cargo xtask autobahn for all of them)",

@@ -33,6 +33,12 @@ pub(crate) fn test_with(shell: &Shell, arguments: &[String], environment: &[(&st
     shell.run_with(&python, &command, environment)
 }
 
+/// Runs the suites that encryption could break with every server and client speaking TLS.
+pub(crate) fn over_tls(shell: &Shell) -> Result<()> {
+    let suites = ["ends", "pressure", "options", "transfer"].map(|suite| format!("tests/e2e/test_{suite}.py"));
+    test_with(shell, &suites, &[("MOONWIRE_BIN", &server(shell)), ("MOONWIRE_E2E_TLS", Path::new("1"))])
+}
+
 /// Stirs a server for a while; see `tests/e2e/soak.py`.
 pub(crate) fn soak(shell: &Shell, server: &Path, arguments: &[String]) -> Result<()> {
     let python = install::venv_python(shell).to_string_lossy().into_owned();

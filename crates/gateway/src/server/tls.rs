@@ -48,7 +48,8 @@ pub(crate) async fn accept(
         Ok(Ok((engine, plain))) => Ok(TlsStream::new(tcp, engine, plain)),
         Ok(Err(failed)) => {
             let says = if failed.result == TlsResult::PlainHttp { NOT_PLAIN } else { b"" };
-            tokio::task::spawn_local(timeout(FAREWELL, farewell(tcp, says)));
+            // It counts as open until then.
+            let _heard_or_not = timeout(FAREWELL, farewell(tcp, says)).await;
             Err(failed)
         }
         Err(_) => Err(Failed { result: TlsResult::TimedOut, fault: "it took too long".to_owned() }),

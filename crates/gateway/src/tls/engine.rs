@@ -7,8 +7,13 @@
 //! Whatever came is decrypted at once and handed out at once: no plaintext stays in here, for nothing would tell that
 //! it is there once the socket has been read dry.
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+#[cfg(test)]
+mod tests;
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+};
 use rustls::{CommonState, Error, ServerConfig};
 use std::io;
 use std::sync::Arc;
@@ -34,13 +39,23 @@ pub(crate) struct Engine {
     ended: bool,
     /// So have we.
     closed: bool,
+    /// A rule was broken. rustls must not be asked again after that: it would panic.
+    broken: bool,
 }
 
 impl Engine {
     /// A connection whose client has not said anything yet.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Engine, Error> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Engine { connection, held: Vec::new(), unsent: Vec::new(), sent: 0, ended: false, closed: false })
+        Ok(Engine {
+            connection,
+            held: Vec::new(),
+            unsent: Vec::new(),
+            sent: 0,
+            ended: false,
+            closed: false,
+            broken: false,
+        })
     }
 
     /// What was agreed on.
@@ -73,8 +88,26 @@ impl Engine {
     /// Decrypts what came, all of it that is whole; `input` begins with what [`Engine::restore`] put there. After an
     /// error the connection can do no more than send what is in [`Engine::unsent`]: an alert that says so.
     pub(crate) fn take(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Error> {
+        if self.broken {
+            return Err(Error::HandshakeNotComplete);
+        }
+        let taken = self.advance_to(input, plain);
+        self.broken = taken.is_err();
+        let at = taken?;
+        // What comes after the client's last word is nothing.
+        if !self.ended {
+            self.held = input[at..].to_vec();
+        }
+        if self.held.len() > HELD_MAX || self.unsent().len() > UNSENT_MAX {
+            self.broken = true;
+            return Err(Error::General("more is held than one message may take".into()));
+        }
+        Ok(())
+    }
+
+    /// Lets rustls act on what came: how much of it is done with.
+    fn advance_to(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
         let mut at = 0;
-        let mut fault = None;
         loop {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut input[at..]);
             let goes_on = match state {
@@ -87,16 +120,12 @@ impl Engine {
                     true
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    grow(&mut self.unsent, 0, |room| match data.encode(room) {
-                        Err(EncodeError::InsufficientSize(size)) => Err(Some(size)),
-                        other => other.map_err(|_| None),
-                    })?;
-                    // After a fault: the alert is all there is to say.
-                    fault.is_none() || self.unsent.len() < UNSENT_MAX
+                    encode(&mut self.unsent, &mut data)?;
+                    true
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    fault.is_none()
+                    true
                 }
                 Ok(ConnectionState::PeerClosed) => {
                     self.ended = true;
@@ -105,29 +134,21 @@ impl Engine {
                 // Early data is not offered, so none comes.
                 Ok(_) => false,
                 Err(error) => {
-                    let first = fault.is_none();
-                    fault = fault.or(Some(error));
-                    first
+                    at += discard;
+                    // The alert, and what was to be said before it. While there is such a thing nothing else is done.
+                    while self.connection.wants_write() {
+                        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut input[at..]);
+                        let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
+                        encode(&mut self.unsent, &mut data)?;
+                    }
+                    return Err(error);
                 }
             };
             at += discard;
             if !goes_on {
-                break;
+                return Ok(at);
             }
         }
-        if let Some(error) = fault {
-            return Err(error);
-        }
-        let rest = &input[at..];
-        if self.ended {
-            // What comes after the client's last word is nothing.
-            return Ok(());
-        }
-        if rest.len() > HELD_MAX || self.unsent.len() - self.sent > UNSENT_MAX {
-            return Err(Error::General("more is held than one message may take".into()));
-        }
-        self.held = rest.to_vec();
-        Ok(())
     }
 
     /// Encrypts, in records of their own. To be called when nothing is unsent, with no more than should be held if the
@@ -190,10 +211,7 @@ impl Engine {
     /// so that is what it is shown.
     fn traffic(
         &mut self,
-        act: impl FnOnce(
-            &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
-            &mut Vec<u8>,
-        ) -> Result<(), Error>,
+        act: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         loop {
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.held);
@@ -212,6 +230,13 @@ impl Engine {
             self.held.drain(..discard);
         }
     }
+}
+
+fn encode(out: &mut Vec<u8>, data: &mut EncodeTlsData<'_, ServerConnectionData>) -> Result<(), Error> {
+    grow(out, 0, |room| match data.encode(room) {
+        Err(EncodeError::InsufficientSize(size)) => Err(Some(size)),
+        other => other.map_err(|_| None),
+    })
 }
 
 /// Appends what `write` writes, with `room` at first and then with as much as it asks for.

@@ -377,10 +377,7 @@ impl Sockets {
             session.borrow_mut().on_bytes_after(input);
             return self.service(shard, token, false);
         }
-        if let Some(connection) = &mut self.slots[token as usize].connection {
-            let held = connection.session.borrow().held() + connection.socket.as_ref().map_or(0, Wire::held);
-            account(&mut connection.holding, held, &self.agenda, shard.now());
-        }
+        self.count(shard, token);
     }
 
     /// Hands over what was decrypted, if it is anything.
@@ -390,6 +387,16 @@ impl Sockets {
             self.give(shard, token, plain.len(), Some(&mut plain));
         }
         self.scratch.plain = plain;
+        // A part of a record is held, too.
+        self.count(shard, token);
+    }
+
+    /// Counts what a connection holds after reading.
+    fn count(&mut self, shard: &Shard, token: u32) {
+        if let Some(connection) = &mut self.slots[token as usize].connection {
+            let held = connection.session.borrow().held() + connection.socket.as_ref().map_or(0, Wire::held);
+            account(&mut connection.holding, held, &self.agenda, shard.now());
+        }
     }
 
     fn fin(&mut self, shard: &mut Shard, token: u32) {
