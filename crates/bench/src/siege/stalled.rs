@@ -15,6 +15,8 @@ use crate::connection::Dial;
 
 /// `wsrelay.send.buffer` of the application.
 const SEND_BUFFER: usize = 64 << 10;
+/// What a connection may have with its target that was not received.
+const CREDIT: usize = 256 << 10;
 /// The server's memory beyond what is asked for: allocators round up and keep what is freed.
 const SLACK: f64 = 1.25;
 const SPARE: f64 = (24 << 20) as f64;
@@ -74,8 +76,8 @@ fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
     crowd.cut();
     node.wait_until_back(&before)?;
     let (latency, slower) = compare(siege, &without, &with);
-    // One message more than the buffer may wait, for each of them.
-    let bound = base + SPARE + deaf as f64 * (SEND_BUFFER + BIG) as f64 * SLACK;
+    // For each of them one message more than the buffer may wait, and what its target has not received.
+    let bound = base + SPARE + deaf as f64 * (SEND_BUFFER + BIG + CREDIT) as f64 * SLACK;
     let larger = highest > bound;
     let fate = match policy {
         "close" => format!("{} closed with 1013, {} cut", woken.closed, woken.cut),
