@@ -61,6 +61,11 @@ impl Relay {
     fn max_message(&self) -> usize {
         usize::try_from(self.options.max_message).unwrap_or(usize::MAX)
     }
+
+    /// Bytes that may wait for a client.
+    fn send_buffer(&self) -> usize {
+        usize::try_from(self.options.send_buffer.max(1)).unwrap_or(usize::MAX)
+    }
 }
 
 /// What a handler asked for, resolved.
@@ -400,7 +405,7 @@ impl Session {
     /// message that is not complete, and what was read and waits for the target.
     pub fn held(&self) -> usize {
         let waiting = self.outbox.as_ref().filter(|_| self.blocked).map_or(0, |outbox| outbox.memory());
-        waiting + self.decoder.held() + self.rare.as_ref().map_or(0, |rare| rare.held())
+        waiting + self.decoder.held() + self.deflate.held() + self.rare.as_ref().map_or(0, |rare| rare.held())
     }
 
     /// Frames that its slow-client policy has dropped lately.

@@ -433,10 +433,12 @@ impl Sockets {
         let mut act = false;
         for _ in 0..WRITES {
             let mut session = session.borrow_mut();
-            if !try_now || !session.has_output() && !socket.has_unsent() {
+            // Asked for although the socket may be full: what waits is compressed, and takes less.
+            let outbox = session.outbox();
+            if !try_now || outbox.is_none() && !socket.has_unsent() {
                 break;
             }
-            match socket.write(session.outbox(), &mut self.scratch) {
+            match socket.write(outbox, &mut self.scratch) {
                 Written::Some { bytes, blocked, moved } => {
                     act |= session.wrote(bytes, blocked, moved, now);
                     try_now = !blocked;

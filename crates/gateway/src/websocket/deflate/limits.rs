@@ -15,7 +15,8 @@ pub const CONTEXT_BITS: u8 = 12;
 
 /// A large message is compressed in pieces of this size: about 0.4 ms on an idle core. Not less than the largest window.
 pub const PIECE: usize = 32 << 10;
-/// What a connection with takeover has compressed before it is written. What waits behind may still be dropped.
+/// What a connection with takeover has compressed before it is written, and no more than a quarter of what may wait for
+/// it. What waits behind may still be dropped.
 pub const CHAINED: usize = 64 << 10;
 /// Messages of which a shard remembers the compressed form while they are being sent to many.
 pub const REMEMBERED: usize = 1024;

@@ -172,6 +172,11 @@ impl Job {
     fn new(raw: &Bytes) -> Job {
         Job { raw: raw.clone(), at: 0, out: Vec::new() }
     }
+
+    /// Bytes of heap beside the message itself.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
 }
 
 #[cfg(test)]

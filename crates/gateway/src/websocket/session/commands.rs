@@ -48,9 +48,8 @@ impl Session {
     /// Queues a data frame, unless the client is too slow. Checked is what waits already, so a message of any size
     /// fits an empty queue.
     fn enqueue(&mut self, opcode: Opcode, payload: Bytes, cx: &mut Cx<'_>) -> Option<Exit> {
-        let limit = usize::try_from(self.relay.options.send_buffer.max(1)).unwrap_or(usize::MAX);
-        let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.waiting());
-        if self.blocked && waiting >= limit {
+        let limit = self.relay.send_buffer();
+        if self.blocked && self.waits_for_policy(limit) >= limit {
             match self.relay.options.slow_policy {
                 SlowPolicy::Close => return Some(self.end(&End::Slow, cx)),
                 SlowPolicy::DropNewest => {

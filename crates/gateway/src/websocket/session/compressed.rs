@@ -62,6 +62,14 @@ impl Deflate {
         }
     }
 
+    /// Bytes of memory for a large message that is being compressed. The windows are part of an idle connection.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Deflate::Chained(context) => context.job.as_ref().map_or(0, |job| job.held()),
+            Deflate::Off | Deflate::Alone { .. } => 0,
+        }
+    }
+
     /// What the client's next message may refer to.
     pub(super) fn received(&mut self) -> Option<&mut Window> {
         match self {
@@ -76,13 +84,14 @@ impl Session {
     pub(super) fn press(&mut self) -> bool {
         let held_back = self.is_held_back();
         let Some(outbox) = &mut self.outbox else { return false };
+        let chained = limits::CHAINED.min(self.relay.send_buffer() / 4);
         let mut later = None;
         while let Some((raw, ready)) = outbox.first_raw() {
             let mut press = self.agenda.deflate.press.borrow_mut();
             let (pressed, chained) = match &mut self.deflate {
                 // A client that takes nothing gets no turns of work: what it has no room for may be dropped yet.
                 Deflate::Alone { .. } if self.blocked && raw.len() > limits::PIECE => break,
-                Deflate::Chained(_) if self.blocked || ready >= limits::CHAINED => break,
+                Deflate::Chained(_) if self.blocked || ready >= chained => break,
                 Deflate::Chained(context) => match &mut context.sent {
                     Some(window) => (press.chained(raw, context.bits, window, &mut context.job), true),
                     None => (press.alone(raw, context.bits), false),
@@ -109,6 +118,14 @@ impl Session {
             self.agenda.postpone(self.token, worked);
         }
         ready
+    }
+
+    /// Bytes that wait, for the policy. What goes out alone counts as it does when it is compressed.
+    pub(super) fn waits_for_policy(&mut self, limit: usize) -> usize {
+        if matches!(self.deflate, Deflate::Alone { .. }) && self.waiting() >= limit {
+            self.press();
+        }
+        self.waiting()
     }
 
     /// Inflates the rest of a large message, a step further.
