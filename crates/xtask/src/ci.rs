@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
