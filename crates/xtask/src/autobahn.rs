@@ -17,6 +17,8 @@ use crate::install;
 use crate::shell::Shell;
 
 const APP: &str = "tests/autobahn";
+/// What runs the suite, with Python.
+const SUITE: &str = "tests/autobahn/suite.py";
 /// Where reports are written: a folder for each value of `wsrelay.compression`.
 const REPORTS: &str = "target/autobahn";
 /// Cases at once: they mostly wait.
@@ -90,8 +92,8 @@ fn drive(shell: &Shell, suite: &Suite<'_>, server: &Path) -> Result<bool> {
         fs::remove_file(&index)?;
     }
     let server = Server::start(shell, server, suite.compression)?;
-    let program = install::venv_python(shell).with_file_name("kosoku").to_string_lossy().into_owned();
-    let mut arguments = vec!["-m", "fuzzingclient", "-p", AT_ONCE, "-o", &folder];
+    let program = install::venv_python(shell).to_string_lossy().into_owned();
+    let mut arguments = vec![SUITE, "-m", "fuzzingclient", "-p", AT_ONCE, "-o", &folder];
     arguments.extend(suite.cases.iter().flat_map(|case| ["-i", case.as_str()]));
     if suite.compression == "off" && suite.cases.is_empty() {
         arguments.extend(COMPRESSED.iter().flat_map(|case| ["-x", *case]));
