@@ -14,14 +14,14 @@ MIB = 1024 * 1024
 
 
 def test_allowed_origins_default_is_none_same_origin_only(relay, driver):
-    host = "%s:%d" % relay.address()
-    assert relay.shake("ws", *relay_steps(driver.pid), Origin=f"http://{host}").status == 101
+    own = "%s://%s:%d" % (relay.server.schemes["app:gateway"], *relay.address())
+    assert relay.shake("ws", *relay_steps(driver.pid), Origin=own).status == 101
     assert relay.shake("ws", *relay_steps(driver.pid), Origin="https://app.example.com").status == 403
 
 
 def test_allowed_origins_are_added_to_same_origin(relay, driver):
-    host = "%s:%d" % relay.address()
-    assert relay.shake("listed", *relay_steps(driver.pid), Origin=f"http://{host}").status == 101
+    own = "%s://%s:%d" % (relay.server.schemes["app:gateway"], *relay.address())
+    assert relay.shake("listed", *relay_steps(driver.pid), Origin=own).status == 101
     for origin in ("https://app.example.com", "http://other.example.com:8080"):
         assert relay.shake("listed", *relay_steps(driver.pid), Origin=origin).status == 101
 

@@ -186,10 +186,10 @@ def test_reading_pauses_without_credit_and_goes_on_with_nothing_lost(relay, driv
 def test_a_broadcast_reaches_a_hundred_clients_whole(relay, driver, room):
     clients = [relay.raw_to(room) for _ in range(100)]
     pids = [room.joined() for _ in clients]
-    data = "broadcast " * 6000
+    data = {"$repeat": "broadcast ", "count": 6000}
     room.sends(*((pid, "ws.send", {"data": data}) for pid in pids))
     for client in clients:
-        assert client.receive_message().text == data
+        assert client.receive_message().text == "broadcast " * 6000
 
 
 # Ends
