@@ -1,7 +1,7 @@
 """`kosoku`, for a server that does not compress what does not get smaller.
 
-Such a message reaches the cases of sections 12 and 13 as `str`, a character for each byte, and they hash bytes: the original is in a
-Python that did not tell them apart. Nothing else is changed, and no verdict.
+Such a message reaches the cases of sections 12 and 13 as `str`, a binary one with a character for each byte, and they hash bytes: the
+original is in a Python that did not tell them apart. Nothing else is changed, and no verdict.
 """
 
 from kosoku import _caseindex, _cli
@@ -13,7 +13,9 @@ import case12_x_x  # noqa: E402  # it is there once the line above has run
 
 def as_bytes(on_message):
     def heard(self, msg, binary):
-        return on_message(self, msg.encode("latin-1") if isinstance(msg, str) else msg, binary)
+        if isinstance(msg, str):
+            msg = msg.encode("latin-1" if binary else "utf-8")
+        return on_message(self, msg, binary)
 
     return heard
 

@@ -27,10 +27,12 @@ const AT_ONCE: &str = "2";
 const COMPRESSED: [&str; 2] = ["12.*", "13.*"];
 
 /// What CI runs, for each value of `wsrelay.compression`: all of sections 1 to 7 and 10, and every fourth or so of those
-/// that take minutes. With takeover it is others of them. Messages of 128 KiB are left to the whole suite: the suite gives a case 30 s, on any machine.
+/// that take minutes. With takeover it is others of them. Messages of 128 KiB are left to the whole suite: the suite
+/// gives a case 30 s, on any machine.
 const SAMPLES: [(&str, &[&str], &[u32]); 2] =
-    [("on", &["1", "2", "3", "4", "5", "6", "7", "10"], &[3, 6, 9, 12]), ("takeover", &[], &[1, 4, 7, 11])];
-const LONG: [u32; 3] = [9, 12, 13];
+    [("on", &["1", "2", "3", "4", "5", "6", "7", "10"], &[3, 6, 9, 12]), ("takeover", &[], &[4, 5, 7, 11])];
+/// The sections that take minutes, and the last case of each of their parts that CI may run.
+const LONG: [(u32, u32); 3] = [(9, 6), (12, 18), (13, 18)];
 
 /// What is run.
 pub(crate) struct Suite<'a> {
@@ -76,7 +78,10 @@ pub(crate) fn sample(shell: &Shell) -> Result<bool> {
     let mut passed = true;
     for (compression, sections, thirds) in SAMPLES {
         let whole = sections.iter().map(|section| format!("{section}.*"));
-        let some = LONG.iter().flat_map(|section| thirds.iter().map(move |case| format!("{section}.*.{case}")));
+        // The suite refuses a pattern that fits no case.
+        let some = LONG.iter().flat_map(|(section, last)| {
+            thirds.iter().filter(move |case| *case <= last).map(move |case| format!("{section}.*.{case}"))
+        });
         let cases: Vec<String> = whole.chain(some).collect();
         passed &= run(shell, &Suite { cases: &cases, compression, release: false })?;
     }
