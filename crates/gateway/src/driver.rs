@@ -10,6 +10,7 @@ mod gate;
 mod tests;
 
 use self::gate::Gate;
+use crate::figures::Figures;
 use crate::websocket::ceiling::Ceiling;
 use crate::websocket::socket::Sockets;
 use kernel::{Shard, Time};
@@ -40,6 +41,7 @@ pub struct Local {
     wake: Arc<Notify>,
     ceiling: Arc<Ceiling>,
     gate: Gate,
+    figures: Arc<Figures>,
 }
 
 struct State {
@@ -64,9 +66,10 @@ impl Local {
         let waker = wake.clone();
         shard.node().set_waker(index, Box::new(move || waker.notify_one()));
         let sockets = Sockets::new(ceiling.clone(), index)?;
+        let figures = sockets.figures().clone();
         let state = RefCell::new(State { shard, sockets });
         let gate = Gate::new(wake.clone());
-        Ok(Rc::new(Local { state, index, epoch, wake, ceiling, gate }))
+        Ok(Rc::new(Local { state, index, epoch, wake, ceiling, gate, figures }))
     }
 
     /// The shard's number.
@@ -82,6 +85,11 @@ impl Local {
     /// What takes the shard long passes here.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// What the shard counts. Its times are of the same zero as the node's.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Acts on the shard and its sockets, at the present time. What it made ready runs in the next turn.
@@ -101,11 +109,23 @@ impl Local {
         // SAFETY: the epoll is `self.state`'s, which is borrowed by this future and so outlives the registration; it is
         // never closed or replaced before.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+        let zero = self.epoch.into_std();
+        let mut began = std::time::Instant::now();
         loop {
-            let began = std::time::Instant::now();
-            match self.turn(|| began.elapsed() < SLICE)? {
-                Rest::None => tokio::task::yield_now().await,
-                Rest::Until(due) => self.rest(Some(&fd), due).await?,
+            let rest = self.turn(|| began.elapsed() < SLICE)?;
+            if let Rest::None = rest {
+                tokio::task::yield_now().await;
+            }
+            let ended = std::time::Instant::now();
+            self.figures.turned(nanoseconds(ended - zero), nanoseconds(ended - began));
+            began = ended;
+            if let Rest::Until(due) = rest {
+                self.rest(Some(&fd), due).await?;
+                began = std::time::Instant::now();
+                let now = self.now();
+                if let Some(due) = due.filter(|due| *due <= now) {
+                    self.figures.lag.note(now.0, now.0 - due.0);
+                }
             }
         }
     }
@@ -163,8 +183,12 @@ impl Local {
     }
 
     fn now(&self) -> Time {
-        Time(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Time(nanoseconds(self.epoch.elapsed()))
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What follows a turn.

@@ -6,8 +6,8 @@
 //! Decisions live in functions without I/O, I/O in functions without decisions. Read in this order: [`tls`] (bytes in
 //! and out of an encrypted connection, certificates), [`websocket`] (handshake, codec, the session as a process, its
 //! socket), [`relay`] (from a handler's header to a session), [`router`] and [`static_files`] (which endpoint, which
-//! file), `seldom` (lines of the log), [`server`] (HTTP), [`driver`] (the turns of a shard),
-//! and [`modules`] (`http`, as programs see it).
+//! file), `seldom` (lines of the log), [`server`] (HTTP), [`driver`] (the turns of a shard), [`modules`] (`http`, as
+//! programs see it), and [`figures`] (what is counted of all this).
 
 pub mod tls;
 
@@ -24,3 +24,5 @@ pub mod server;
 pub mod driver;
 
 pub mod modules;
+
+pub mod figures;

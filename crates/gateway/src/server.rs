@@ -6,8 +6,10 @@
 //!
 //! A connection lives on one shard, chosen before a byte of it is read, with its handlers, what they spawn and its
 //! WebSocket. Read on: [`listen`], [`site`] (routes), [`request`] (dispatch), [`exchange`] (what a handler holds),
-//! then [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts) and [`limits`].
+//! then [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts), [`access`] (the log of
+//! requests) and [`limits`].
 
+pub mod access;
 pub mod answer;
 pub mod exchange;
 pub(crate) mod files;
@@ -25,7 +27,7 @@ pub(crate) mod watched;
 
 use self::site::Site;
 use self::stream::{Memory, Protocol, Stream};
-use self::tally::{Loads, Open, TlsResult};
+use self::tally::{Connected, Loads, Open, Spoken, TlsResult};
 use self::watched::{Stage, Watched};
 use crate::driver::Local;
 use crate::seldom::Seldom;
@@ -284,9 +286,9 @@ impl Clerk {
     fn serve(&self, stream: Stream, addr: SocketAddr, open: Open) {
         let Clerk { desk, mut drained, connections } = self.clone();
         connections.set(connections.get() + 1);
-        let counted = Counted(connections);
+        let counted = Counted(connections, desk.site.tally.connect(Spoken::Http1));
         tokio::task::spawn_local(async move {
-            let _counted = counted;
+            let Counted(_, connected) = &counted;
             let secured = tokio::select! {
                 secured = secure(&desk, stream, addr) => secured,
                 // Nothing has been asked yet.
@@ -314,6 +316,7 @@ impl Clerk {
                 }
             };
             if greeted || protocol == Some(Protocol::Http2) {
+                connected.speaks(Spoken::Http2);
                 peer.handlers = Some(Arc::new(Semaphore::new(limits::STREAMS as usize)));
                 return http2::serve(desk, Rc::new(peer), watched.into_stream(), greeted, drained).await;
             }
@@ -360,7 +363,7 @@ async fn secure(desk: &Desk, stream: Stream, addr: SocketAddr) -> Option<Stream>
     }
 }
 
-struct Counted(Rc<Cell<usize>>);
+struct Counted(Rc<Cell<usize>>, Connected);
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -61,6 +61,19 @@ impl Kind {
     }
 }
 
+/// What ended a process that did not end by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// Another process, or the server.
+    Terminated,
+    /// The failure of a process that it was linked with.
+    Link,
+    /// It held more memory than its host allows.
+    Memory,
+    /// It ran for too long where it cannot be suspended.
+    Time,
+}
+
 /// A failure with its kind, text and what else is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
@@ -70,6 +83,8 @@ pub struct Error {
     pub message: Box<str>,
     /// Whether trying again may help.
     pub retryable: bool,
+    /// What ended the process, if it was not the process itself. For the one that ended: errors that programs pass on have none.
+    pub stopped: Option<Stopped>,
     /// Whatever the program attached.
     pub details: Option<Term>,
     /// Where it was raised: a traceback, for logs.
@@ -79,7 +94,14 @@ pub struct Error {
 impl Error {
     /// An error of a kind, with the kind's own answer on retrying.
     pub fn new(kind: Kind, message: impl Into<Box<str>>) -> Error {
-        Error { kind, message: message.into(), retryable: kind.retryable(), details: None, stack: None }
+        Error { kind, message: message.into(), retryable: kind.retryable(), stopped: None, details: None, stack: None }
+    }
+
+    /// The same for a process that did not end by itself.
+    #[must_use]
+    pub fn stopped(mut self, by: Stopped) -> Error {
+        self.stopped = Some(by);
+        self
     }
 
     /// The same with a traceback.

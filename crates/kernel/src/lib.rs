@@ -25,7 +25,7 @@ pub mod term;
 pub mod timers;
 pub mod topic;
 
-pub use error::{Error, Kind};
+pub use error::{Error, Kind, Stopped};
 pub use groups::Change;
 pub use host::{Host, HostId, Hosts, Placement};
 pub use mailbox::Claim;

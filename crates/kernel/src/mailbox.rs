@@ -87,7 +87,13 @@ impl Mailbox {
         self.messages >= messages || self.bytes >= bytes
     }
 
-    pub(crate) fn push_message(&mut self, message: Message, class: Class, pool: &mut Pool) {
+    /// Counted messages that have not been received, and their bytes.
+    pub(crate) fn waiting(&self) -> (u32, u64) {
+        (self.messages, self.bytes)
+    }
+
+    /// The bytes that the message counts; 0 if it does not count.
+    pub(crate) fn push_message(&mut self, message: Message, class: Class, pool: &mut Pool) -> u64 {
         let counted = class != Class::Reserved;
         let subscription = if let Class::Published(subscription) = class { Some(subscription) } else { None };
         let bytes = if counted { message.size() } else { 0 };
@@ -95,6 +101,7 @@ impl Mailbox {
         self.messages += u32::from(counted);
         self.bytes += claim.bytes;
         self.push(Item { mail: Mail::Message(message), claim }, pool);
+        bytes
     }
 
     pub(crate) fn push_other(&mut self, mail: Mail, pool: &mut Pool) {

@@ -1,6 +1,6 @@
 //! What can arrive in a mailbox, and how a process ends.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Stopped};
 use crate::pid::Pid;
 use crate::term::{Field, Term};
 use crate::timers::Time;
@@ -142,7 +142,8 @@ impl Exit {
 
     /// The end of a process that another one terminated.
     pub fn terminated(reason: Option<&str>) -> Exit {
-        Exit::failed(Error::new(Kind::Canceled, reason.filter(|text| !text.is_empty()).unwrap_or("terminated")))
+        let text = reason.filter(|text| !text.is_empty()).unwrap_or("terminated");
+        Exit::failed(Error::new(Kind::Canceled, text).stopped(Stopped::Terminated))
     }
 
     /// Bytes that it holds, unread.

@@ -101,6 +101,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) log_format: LogFormat,
 
+    /// One line of the log for each connection or request that is over, in the part `access`
+    #[arg(long, value_name = "WHICH", default_value = "websocket")]
+    pub(crate) access_log: AccessLog,
+
     /// The least level to log: error, warn, info, debug or trace; or one for each part, such as info,gateway=debug
     #[arg(long, value_name = "LEVEL", env = "MOONWIRE_LOG", default_value = "info")]
     pub(crate) log_level: Targets,
@@ -195,6 +199,27 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// Which ends the access log tells.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AccessLog {
+    /// None
+    Off,
+    /// Those of WebSockets
+    Websocket,
+    /// Those of requests, too
+    All,
+}
+
+impl From<AccessLog> for gateway::server::access::AccessLog {
+    fn from(asked: AccessLog) -> Self {
+        match asked {
+            AccessLog::Off => Self::Off,
+            AccessLog::Websocket => Self::WebSockets,
+            AccessLog::All => Self::All,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

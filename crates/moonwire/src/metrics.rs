@@ -1,22 +1,53 @@
 //! The figures of the node as Prometheus text (exposition format 0.0.4).
+//!
+//! One table for each family: `node` (processes), `shards` (turns, the collector), `http`, `websocket`, `process` (what
+//! the system says of this program). A label's values are entries, shards and words from closed lists, so the number
+//! of series does not grow with what clients or programs do. `docs/metrics.md` lists them all; a test compares.
 
+mod http;
+mod node;
+mod process;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+pub(crate) use self::process::started;
+
+use crate::node::Watched;
+use gateway::figures::Figures;
 use gateway::server::site::Site;
-use gateway::websocket::ceiling::Held as Queued;
-use kernel::{Counts, Node};
+use gateway::server::tally::Loads;
+use gateway::websocket::ceiling::Ceiling;
+use kernel::Node;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use units::figures::Distribution;
+
+/// Where the figures are.
+pub(crate) struct Sources {
+    pub(crate) node: Arc<Node>,
+    pub(crate) loads: Arc<Loads>,
+    pub(crate) ceiling: Arc<Ceiling>,
+    pub(crate) sites: Vec<Arc<Site>>,
+    pub(crate) shards: Arc<Watched>,
+    /// Lines of the log that were dropped.
+    pub(crate) dropped: Box<dyn Fn() -> u64 + Send + Sync>,
+}
 
 /// One figure, or one for each of several things.
-pub(crate) struct Metric {
-    /// Its name, without the `moonwire_` before it and the `_total` behind a counter.
+struct Metric {
+    /// Its name, without the `_total` behind a counter.
     name: &'static str,
     kind: Kind,
+    unit: Unit,
     /// One sentence, without a line break or backslash.
     help: &'static str,
-    /// Labels and value.
-    values: Vec<(Vec<(&'static str, String)>, u64)>,
+    values: Vec<(Labels, Value)>,
 }
+
+/// Keys and values. The values are ids of entries and fixed words: nothing in them needs an escape.
+type Labels = Vec<(&'static str, String)>;
 
 /// What a figure does with time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,143 +56,155 @@ enum Kind {
     Gauge,
     /// Only goes up.
     Counter,
+    /// How many values there were up to each bound.
+    Histogram,
 }
 
-/// What processes hold of the node's tables.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Held {
-    pub(crate) names: usize,
-    /// Groups, and their members and monitors.
-    pub(crate) groups: (usize, usize),
-    pub(crate) subscriptions: usize,
+/// What a figure counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Things, or bytes.
+    Whole,
+    /// Nanoseconds, shown as seconds.
+    Seconds,
 }
 
-impl Held {
-    pub(crate) fn of(node: &Node) -> Held {
-        Held { names: node.names(), groups: node.groups(), subscriptions: node.subscriptions() }
+enum Value {
+    Number(u64),
+    Histogram(Distribution),
+}
+
+impl Metric {
+    fn many(
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+        values: impl IntoIterator<Item = (Labels, u64)>,
+    ) -> Metric {
+        let values = values.into_iter().map(|(labels, value)| (labels, Value::Number(value))).collect();
+        Metric { name, kind, unit: Unit::Whole, help, values }
+    }
+
+    fn histograms(
+        name: &'static str,
+        unit: Unit,
+        help: &'static str,
+        values: impl IntoIterator<Item = (Labels, Distribution)>,
+    ) -> Metric {
+        let values = values.into_iter().map(|(labels, value)| (labels, Value::Histogram(value))).collect();
+        Metric { name, kind: Kind::Histogram, unit, help, values }
+    }
+
+    /// The same, of nanoseconds.
+    fn in_seconds(mut self) -> Metric {
+        self.unit = Unit::Seconds;
+        self
     }
 }
 
-/// All figures: those of the shards summed, those of the servers one by one.
-pub(crate) fn of_node(
-    counts: &Counts,
-    shared: Held,
-    sockets: usize,
-    queued: Queued,
-    dropped: u64,
-    sites: &[Arc<Site>],
-) -> Vec<Metric> {
-    let gauge = |name, value, help| Metric { name, kind: Kind::Gauge, help, values: vec![(Vec::new(), value)] };
-    let counter = |name, value, help| Metric { name, kind: Kind::Counter, help, values: vec![(Vec::new(), value)] };
-    let requests =
-        sites.iter().map(|site| (vec![("service", site.entry.clone())], site.tally.requests.load(Ordering::Relaxed)));
-    let of_sites = |value: fn(&Site) -> u64| -> Vec<_> {
-        sites.iter().map(|site| (vec![("service", site.entry.clone())], value(site))).collect()
-    };
-    let handshakes = sites.iter().flat_map(|site| {
-        let label = |result: &str| vec![("service", site.entry.clone()), ("result", result.to_owned())];
-        site.tally.handshakes().map(move |(result, count)| (label(result), count))
-    });
-    vec![
-        gauge("processes", counts.processes, "Living processes."),
-        gauge("sockets", sockets as u64, "Open connections of clients, HTTP and WebSocket."),
-        gauge("monitors", counts.monitors, "Monitors that have not fired."),
-        gauge("links", counts.links, "Links; one between two shards counts on each."),
-        gauge("timers", counts.timers, "Running timers."),
-        gauge("names", shared.names as u64, "Names that processes hold."),
-        gauge("groups", shared.groups.0 as u64, "Process groups that somebody is in or monitors."),
-        gauge("group_members", shared.groups.1 as u64, "Members and monitors of all process groups."),
-        gauge("subscriptions", shared.subscriptions as u64, "Subscriptions to published topics."),
-        counter("processes_spawned", counts.spawned, "Processes spawned."),
-        counter(
-            "processes_passed_on",
-            counts.passed_on,
-            "Processes that began elsewhere because their core was overloaded.",
-        ),
-        counter("processes_returned", counts.returned, "Processes that returned."),
-        counter("processes_failed", counts.failed, "Processes that failed or were terminated."),
-        counter("slices_preempted", counts.preempted, "Slices that ended in preemption."),
-        counter("messages_delivered", counts.delivered, "Messages put into mailboxes."),
-        counter("messages_refused", counts.refused, "Messages refused by full mailboxes."),
-        gauge(
-            "queued_bytes",
-            queued.bytes,
-            "Bytes that connections hold: not taken by clients, or not finished by them.",
-        ),
-        counter("connections_evicted", queued.evicted, "Connections closed because all of them held too much."),
-        counter("log_lines_dropped", dropped, "Log lines that found the queue full."),
-        Metric {
-            name: "http_requests",
-            kind: Kind::Counter,
-            help: "Requests whose headers were complete.",
-            values: requests.collect(),
-        },
-        Metric {
-            name: "http2_connections",
-            kind: Kind::Counter,
-            help: "Connections that spoke HTTP/2.",
-            values: of_sites(|site| site.tally.http2.load(Ordering::Relaxed)),
-        },
-        Metric {
-            name: "http2_websockets",
-            kind: Kind::Counter,
-            help: "WebSockets that were opened over HTTP/2.",
-            values: of_sites(|site| site.tally.tunnels.load(Ordering::Relaxed)),
-        },
-        Metric {
-            name: "websocket_handshakes",
-            kind: Kind::Counter,
-            help: "WebSocket handshakes by what became of them.",
-            values: handshakes.collect(),
-        },
-    ]
+fn gauge(name: &'static str, value: u64, help: &'static str) -> Metric {
+    Metric::many(name, Kind::Gauge, help, [(Vec::new(), value)])
 }
 
-/// The figures as text.
-pub(crate) fn render(metrics: &[Metric]) -> String {
-    let mut text = String::new();
-    for metric in metrics {
-        // Writing into a string cannot fail.
-        let _infallible = write(metric, &mut text);
+fn counter(name: &'static str, value: u64, help: &'static str) -> Metric {
+    Metric::many(name, Kind::Counter, help, [(Vec::new(), value)])
+}
+
+/// One label.
+fn label(key: &'static str, value: impl Into<String>) -> Labels {
+    vec![(key, value.into())]
+}
+
+/// The figures of each shard, and a sum over them.
+struct Shards(Vec<Arc<Figures>>);
+
+impl Shards {
+    fn sum(&self, of: impl Fn(&Figures) -> u64) -> u64 {
+        // Wrapping: of two threads' figures that are read one after the other one may not have its part yet.
+        self.0.iter().map(|shard| of(shard)).fold(0, u64::wrapping_add)
     }
-    text
-}
 
-fn write(metric: &Metric, text: &mut String) -> std::fmt::Result {
-    let (kind, suffix) = match metric.kind {
-        Kind::Gauge => ("gauge", ""),
-        Kind::Counter => ("counter", "_total"),
-    };
-    let name = format!("moonwire_{}{suffix}", metric.name);
-    write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", metric.help)?;
-    for (labels, value) in &metric.values {
-        // The values are ids of entries and fixed words: nothing in them needs an escape.
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        writeln!(text, "{name}{labels} {value}")?;
+    fn histogram(&self, of: impl Fn(&Figures) -> Distribution) -> Distribution {
+        let empty = of(&Figures::default());
+        self.0.iter().map(|shard| of(shard)).fold(empty, |sum, one| sum.plus(&one))
     }
-    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Sources {
+    /// All figures as text.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        for metric in self.all() {
+            // Writing into a string cannot fail.
+            let _infallible = metric.write(&mut text);
+        }
+        text
+    }
 
-    #[test]
-    fn figures_are_written_as_prometheus_reads_them() {
-        let counts = Counts { processes: 3, spawned: 7, ..Counts::default() };
-        let text = render(&of_node(&counts, Held::default(), 2, Queued::default(), 0, &[]));
-        assert!(text.starts_with("# HELP moonwire_processes Living processes.\n# TYPE moonwire_processes gauge\n"));
-        for line in ["moonwire_processes 3", "moonwire_sockets 2", "moonwire_processes_spawned_total 7"] {
-            assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
+    fn all(&self) -> Vec<Metric> {
+        let shards = Shards(self.shards.figures());
+        let now = self.shards.now();
+        let mut all = node::of(&self.node, now);
+        all.extend(shards::of(&self.node, &shards, now));
+        all.extend(http::of(&self.sites, self.loads.sum()));
+        all.extend(websocket::of(&self.sites, &shards, &self.ceiling, now));
+        all.push(counter("moonwire_log_lines_dropped", (self.dropped)(), "Log lines that found the queue full."));
+        all.extend(process::of());
+        all
+    }
+}
+
+impl Metric {
+    /// The name of the family.
+    fn family(&self) -> String {
+        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("{}{suffix}", self.name)
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+        };
+        let name = self.family();
+        write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", self.help)?;
+        for (labels, value) in &self.values {
+            match value {
+                Value::Number(number) => {
+                    writeln!(text, "{name}{} {}", written(labels, None), self.unit.shown(*number))?;
+                }
+                Value::Histogram(values) => {
+                    let mut so_far = 0;
+                    for (bound, within) in values.bounds.iter().zip(&values.within) {
+                        so_far += within;
+                        let labels = written(labels, Some(&self.unit.shown(*bound)));
+                        writeln!(text, "{name}_bucket{labels} {so_far}")?;
+                    }
+                    so_far += values.beyond;
+                    writeln!(text, "{name}_bucket{} {so_far}", written(labels, Some("+Inf")))?;
+                    let labels = written(labels, None);
+                    writeln!(text, "{name}_sum{labels} {}", self.unit.shown(values.sum))?;
+                    writeln!(text, "{name}_count{labels} {so_far}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Unit {
+    fn shown(self, value: u64) -> String {
+        match self {
+            Unit::Whole => value.to_string(),
+            Unit::Seconds => (value as f64 / 1e9).to_string(),
         }
     }
+}
 
-    #[test]
-    fn a_figure_of_several_things_has_labels() {
-        let values = vec![(vec![("service", "app:gateway".to_owned()), ("result", "accepted".to_owned())], 5)];
-        let metric = Metric { name: "websocket_handshakes", kind: Kind::Counter, help: "Handshakes.", values };
-        let line = "moonwire_websocket_handshakes_total{service=\"app:gateway\",result=\"accepted\"} 5\n";
-        assert!(render(&[metric]).ends_with(line));
-    }
+fn written(labels: &Labels, bound: Option<&str>) -> String {
+    let bound = bound.map(|bound| format!("le=\"{bound}\""));
+    let labels = labels.iter().map(|(key, value)| format!("{key}=\"{value}\""));
+    let labels: Vec<String> = labels.chain(bound).collect();
+    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) }
 }

@@ -6,13 +6,14 @@
 use crate::factory::Processes;
 use anyhow::{Context, Result};
 use gateway::driver::Local;
+use gateway::figures::Figures;
 use gateway::server::{Door, Server, drain};
 use gateway::websocket::ceiling::Ceiling;
 use kernel::{Host, Hosts, Node, Shard};
 use luau::{Live, Runtime};
 use manifest::{Manifest, Placement, ProcessHost};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,30 @@ enum Order {
     Settle(Duration, oneshot::Sender<()>),
     /// Do nothing any more.
     Halt(oneshot::Sender<()>),
+}
+
+/// The figures of all shards. Each shard puts its own here when it starts; anybody reads them.
+pub(crate) struct Watched {
+    /// The zero of the node's time.
+    epoch: Instant,
+    shards: Box<[OnceLock<Arc<Figures>>]>,
+}
+
+impl Watched {
+    /// Of so many shards, none of which has started.
+    pub(crate) fn new(shards: usize) -> Arc<Watched> {
+        Arc::new(Watched { epoch: Instant::now(), shards: (0..shards).map(|_| OnceLock::new()).collect() })
+    }
+
+    /// The node's time in nanoseconds.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The figures of each shard; nothing was counted by those that have not started.
+    pub(crate) fn figures(&self) -> Vec<Arc<Figures>> {
+        self.shards.iter().map(|shard| shard.get().cloned().unwrap_or_default()).collect()
+    }
 }
 
 /// The threads of all shards.
@@ -74,8 +99,12 @@ fn host(entry: &ProcessHost) -> Host {
 
 impl Shards {
     /// Starts the threads of a node. Nothing listens yet.
-    pub(crate) fn start(node: &Arc<Node>, code: &Live, ceiling: &Arc<Ceiling>) -> Result<Shards> {
-        let epoch = Instant::now();
+    pub(crate) fn start(
+        node: &Arc<Node>,
+        code: &Live,
+        ceiling: &Arc<Ceiling>,
+        watched: &Arc<Watched>,
+    ) -> Result<Shards> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let (alarm, ended) = mpsc::channel(node.shards());
         let mut orders = Vec::new();
@@ -83,11 +112,11 @@ impl Shards {
             let (order, taken) = mpsc::channel(1);
             orders.push(order);
             let (node, code, alarm) = (node.clone(), code.clone(), Alarm(index, alarm.clone()));
-            let ceiling = ceiling.clone();
+            let (ceiling, watched) = (ceiling.clone(), watched.clone());
             let live = move || {
                 // Dropped last, whatever ends the shard.
                 let _alarm = alarm;
-                if let Err(error) = live(node, index, code, epoch, unix, ceiling, taken) {
+                if let Err(error) = live(node, index, code, &watched, unix, ceiling, taken) {
                     tracing::error!(shard = index, %error, "shard failed");
                 }
             };
@@ -162,17 +191,20 @@ fn live(
     node: Arc<Node>,
     index: usize,
     code: Live,
-    epoch: Instant,
+    watched: &Watched,
     unix: f64,
     ceiling: Arc<Ceiling>,
     orders: mpsc::Receiver<Order>,
 ) -> io::Result<()> {
+    let epoch = watched.epoch;
     let clock = move || kernel::Time::default().after(epoch.elapsed());
     let programs = Runtime::new(code, gateway::modules::ALL.to_vec(), unix, Box::new(clock));
     let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node)));
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&tokio, async {
         let local = Local::new(shard, index, epoch, ceiling)?;
+        // Once: each shard starts once.
+        let _first = watched.shards[index].set(local.figures().clone());
         let turns = local.clone();
         let turns = tokio::task::spawn_local(async move { turns.run().await });
         tokio::select! {

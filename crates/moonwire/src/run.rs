@@ -8,8 +8,8 @@ use crate::certificates::Certificates;
 use crate::cli::{FAILURE, MISTAKE, RunOptions};
 use crate::load::{self, App};
 use crate::logging::Log;
-use crate::metrics;
-use crate::node::{self, Shards};
+use crate::metrics::{self, Sources};
+use crate::node::{self, Shards, Watched};
 use crate::probes::Probes;
 use crate::reload::{Hangups, Reloads};
 use crate::services::Services;
@@ -19,7 +19,7 @@ use gateway::server::site::Site;
 use gateway::server::tally::Loads;
 use gateway::server::{Door, doors, listen, most_connections};
 use gateway::websocket::ceiling::Ceiling;
-use kernel::{Counts, Node};
+use kernel::Node;
 use luau::{Live, Registry};
 use manifest::{HttpTimeouts, Manifest};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -77,17 +77,21 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
     let live = Live::from(registry.clone());
     let loads = Loads::new(node.shards());
     let ceiling = Ceiling::new(options.max_queued, node.shards());
-    let (bound, doors) = bind(&manifest, &registry, &node, &loads)?;
+    let watched = Watched::new(node.shards());
+    let (bound, doors) = bind(&manifest, &registry, &node, &loads, options)?;
     let probes = Probes::new(node.clone());
     let admin = match options.admin {
-        Some(addr) => Some(admin::serve(addr, figures(&node, &loads, &ceiling, &bound, log), probes.clone())?),
+        Some(addr) => {
+            let figures = figures(&node, &loads, &ceiling, &bound, &watched, log);
+            Some(admin::serve(addr, figures, probes.clone())?)
+        }
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot wait for signals")?;
         let hangups = Hangups::new().context("cannot wait for signals")?;
-        let mut shards = Shards::start(&node, &live, &ceiling)?;
+        let mut shards = Shards::start(&node, &live, &ceiling, &watched)?;
         let services = async {
             let services = Services::start(node.clone(), &live, &manifest).await?;
             shards.open(doors).await?;
@@ -179,11 +183,13 @@ fn bind(
     registry: &Registry,
     node: &Node,
     loads: &Arc<Loads>,
+    options: &RunOptions,
 ) -> Result<(Vec<Bound>, Vec<Vec<Door>>)> {
     let mut bound = Vec::new();
     let mut by_shard: Vec<Vec<Door>> = (0..node.shards()).map(|_| Vec::new()).collect();
     for service in manifest.services.iter().filter(|service| service.lifecycle.auto_start) {
-        let site = Site::new(manifest, service, &node.hosts, |id| registry.find(id)).map_err(anyhow::Error::msg)?;
+        let mut site = Site::new(manifest, service, &node.hosts, |id| registry.find(id)).map_err(anyhow::Error::msg)?;
+        site.access = options.access_log.into();
         let site = Arc::new(site);
         let (addr, listeners) = listen::listen(&service.addr, node.shards())
             .with_context(|| format!("{}: cannot listen on {}", service.id, service.addr))?;
@@ -212,14 +218,24 @@ fn announce(bound: &[Bound], admin: Option<SocketAddr>) {
 }
 
 /// What `/metrics` answers.
-fn figures(node: &Arc<Node>, loads: &Arc<Loads>, ceiling: &Arc<Ceiling>, bound: &[Bound], log: &Log) -> admin::Render {
-    let (node, loads, ceiling, dropped) = (node.clone(), loads.clone(), ceiling.clone(), log.dropped());
-    let sites: Vec<Arc<Site>> = bound.iter().map(|bound| bound.site.clone()).collect();
-    Arc::new(move || {
-        let counts = node.gauges().map(Counts::read).fold(Counts::default(), Counts::plus);
-        let (held, queued) = (metrics::Held::of(&node), ceiling.held());
-        metrics::render(&metrics::of_node(&counts, held, loads.sum(), queued, dropped(), &sites))
-    })
+fn figures(
+    node: &Arc<Node>,
+    loads: &Arc<Loads>,
+    ceiling: &Arc<Ceiling>,
+    bound: &[Bound],
+    watched: &Arc<Watched>,
+    log: &Log,
+) -> admin::Render {
+    metrics::started();
+    let sources = Sources {
+        node: node.clone(),
+        loads: loads.clone(),
+        ceiling: ceiling.clone(),
+        sites: bound.iter().map(|bound| bound.site.clone()).collect(),
+        shards: watched.clone(),
+        dropped: Box::new(log.dropped()),
+    };
+    Arc::new(move || sources.render())
 }
 
 /// SIGTERM and SIGINT.

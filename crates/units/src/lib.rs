@@ -1,4 +1,5 @@
-//! How values are written as text: durations, sizes, and the nearest right name for a wrong one.
+//! How values are written as text: durations, sizes, and the nearest right name for a wrong one; and how they are
+//! counted ([`figures`]).
 //!
 //! Everything that a person types or reads in this product (a YAML field, a Luau argument, a
 //! command-line flag, an error message) goes through here, so that `"1m30s"` means the same
@@ -12,6 +13,8 @@ pub mod duration;
 pub mod size;
 
 pub mod nearest;
+
+pub mod figures;
 
 mod decimal;
 

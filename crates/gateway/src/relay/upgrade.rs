@@ -3,12 +3,13 @@
 use super::header::{self, RelayFault, RelayHeader, Target};
 use super::values::term_of;
 use crate::server::Desk;
+use crate::server::access::Visit;
 use crate::server::answer::{self, Body};
 use crate::server::exchange::Outcome;
 use crate::server::http2::tunnel::Far;
 use crate::server::limits;
 use crate::server::request::{Offer, Passage, Way, unavailable};
-use crate::server::tally::Handshake;
+use crate::server::tally::{Handshake, Spoken};
 use crate::server::watched::Watched;
 use crate::websocket::session::Wanted;
 use crate::websocket::socket::{Pending, Wire};
@@ -77,7 +78,8 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
         },
     };
     let over_http1 = over_http2.is_none();
-    let held: Box<dyn Any> = Box::new((peer.open.clone(), place, over_http2));
+    let connected = desk.site.tally.connect(Spoken::WebSocket);
+    let held: Box<dyn Any> = Box::new((peer.open.clone(), place, over_http2, connected));
     let begun = desk
         .local
         .with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, agreed, route.relay.clone(), held));
@@ -89,6 +91,8 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
             return refuse(Handshake::TargetGone);
         }
     };
+    let visit = Visit::new(&desk.site, &peer, &handler, &parts, id);
+    desk.local.with(|_, sockets| sockets.tell_of(pending, visit));
     let after = Finish { desk: desk.clone(), pending, target, handler: outcome.handler };
     tokio::task::spawn_local(after.finish(coming));
 

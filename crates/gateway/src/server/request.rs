@@ -3,6 +3,7 @@
 //! A handler runs as a process of its own, and what it writes counts only when that process has ended. The request's
 //! deadline holds whether the client is still there or not ([`Waiting`]).
 
+use super::access::Record;
 use super::answer::{self, Body, RequestId};
 use super::exchange::{Asked, Draft, Exchange, Outcome};
 use super::http2::tunnel::Tunnel;
@@ -75,14 +76,18 @@ pub(crate) async fn answer<B: RequestBody>(
 ) -> Response<Body> {
     let id = RequestId::next();
     desk.site.tally.request();
+    let record = Record::new(&desk, &peer, &request, id);
     let asked = tunnel.as_ref().map(|_| request.headers().clone());
-    let response = route(desk, peer, request, &tunnel, id).await;
-    match (tunnel, asked) {
-        (Some(tunnel), Some(asked)) if response.status().is_success() && !tunnel.is_open() => {
+    let response = route(desk, peer, request, &tunnel, &record).await;
+    let is_open = tunnel.as_ref().is_some_and(Tunnel::is_open);
+    let response = match asked {
+        Some(asked) if response.status().is_success() && !is_open => {
             answer::plain(StatusCode::BAD_REQUEST, "this is no WebSocket", id, &asked)
         }
         _ => response,
-    }
+    };
+    record.answered(&response, is_open);
+    response
 }
 
 async fn route<B: RequestBody>(
@@ -90,8 +95,9 @@ async fn route<B: RequestBody>(
     peer: Rc<Peer>,
     request: Request<B>,
     tunnel: &Option<Tunnel>,
-    id: RequestId,
+    record: &Record,
 ) -> Response<Body> {
+    let id = record.id();
     let busy = peer.stage.busy();
     if let Err(doubt) = strict::check(&request) {
         // Where this request ends, and so where another begins, is not to be guessed.
@@ -112,7 +118,7 @@ async fn route<B: RequestBody>(
             }
             Endpoint::Function(handler) => {
                 let params = found.params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                call(&desk, peer, handler.clone(), params, request, tunnel, id).await
+                call(&desk, peer, handler.clone(), params, request, tunnel, record).await
             }
         },
         Lookup::Options(allow) => {
@@ -138,9 +144,10 @@ async fn call<B: RequestBody>(
     params: Vec<(String, String)>,
     mut request: Request<B>,
     tunnel: &Option<Tunnel>,
-    id: RequestId,
+    record: &Record,
 ) -> Response<Body> {
-    let site = &desk.site;
+    let (site, id) = (&desk.site, record.id());
+    record.entry(&handler.entry);
     let is_attempt = tunnel.is_some() || handshake::is_attempt(request.method(), request.headers());
     let asked_way = (is_attempt && handler.relay.is_some()).then(|| match tunnel {
         Some(tunnel) => Asks::Tunnel(tunnel.clone()),
@@ -159,6 +166,7 @@ async fn call<B: RequestBody>(
             Err(refused) => return *refused,
         },
     };
+    record.received(body.len());
     // One that is reset goes on running, so the client's streams alone would not bound them.
     let permit = match &peer.handlers {
         Some(handlers) => handlers.clone().acquire_owned().await.ok(),
@@ -344,12 +352,7 @@ async fn collect<B: RequestBody>(body: B, most: usize, held: &mut BodyHold) -> R
 }
 
 fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>, body: Bytes) -> Asked {
-    let ip = desk.site.client_ip(peer.addr.ip(), &parts.headers);
-    let remote_addr = if ip == peer.addr.ip().to_canonical() {
-        std::net::SocketAddr::new(ip, peer.addr.port()).to_string()
-    } else {
-        ip.to_string()
-    };
+    let remote_addr = desk.site.client(peer.addr, &parts.headers).to_string();
     let host = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
     let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default().to_owned();
     Asked {

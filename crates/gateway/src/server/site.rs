@@ -1,5 +1,6 @@
 //! One `http.service` with its routes, resolved once and read by all shards.
 
+use super::access::AccessLog;
 use super::tally::{Places, Tally};
 use crate::router::Router;
 use crate::seldom::Seldom;
@@ -11,7 +12,8 @@ use http::Method;
 use http::header::HeaderMap;
 use kernel::{Host, HostId, Hosts};
 use manifest::{EntryId, HttpService, HttpTimeouts, IpNet, Manifest, RelayOptions, Segment};
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -79,7 +81,9 @@ pub struct Site {
     /// The proxies that are believed.
     pub trusted: Vec<IpNet>,
     /// What happened here.
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
+    /// Which lines it writes to the access log.
+    pub access: AccessLog,
 }
 
 /// The host of a service's connections and handlers. After `ws.close` a connection is gone for everybody.
@@ -133,13 +137,20 @@ impl Site {
             timeouts: service.timeouts,
             max_body: usize::try_from(service.max_body).unwrap_or(usize::MAX),
             trusted: service.trusted_proxies.clone(),
-            tally: Tally::default(),
+            tally: Arc::default(),
+            access: AccessLog::Off,
         })
     }
 
     /// Whether what an address says about others is believed.
     pub fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&ip.to_canonical()))
+    }
+
+    /// Where the client is, for those who ask and for the log.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
+        let ip = self.client_ip(peer.ip(), headers);
+        if ip == peer.ip().to_canonical() { Client::Peer(SocketAddr::new(ip, peer.port())) } else { Client::Behind(ip) }
     }
 
     /// The client's address: that of the peer, or, behind trusted proxies, the last in the row of those who forwarded
@@ -163,6 +174,24 @@ impl Site {
 fn identity(tls: &manifest::Tls) -> Result<Arc<Identity>, String> {
     let told = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ");
     Identity::new(tls, SystemTime::now()).map(Arc::new).map_err(told)
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// At the other end of the connection.
+    Peer(SocketAddr),
+    /// Behind a trusted proxy, which does not say its port.
+    Behind(IpAddr),
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::Peer(addr) => addr.fmt(f),
+            Client::Behind(ip) => ip.fmt(f),
+        }
+    }
 }
 
 impl RelayRoute {

@@ -1,9 +1,13 @@
 //! What the gateway counts, and the places that connections take.
 
+use crate::figures::ANSWERS;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use units::figures::{Count, Distribution, Histogram};
 
 /// Open connections of each shard, whatever they speak. Written by whoever accepts and closes, read by all who accept.
 #[derive(Debug)]
@@ -139,45 +143,137 @@ impl TlsResult {
     ];
 }
 
-/// Counts of one `http.service`.
-#[derive(Debug, Default)]
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spoken {
+    /// HTTP/1.0 or 1.1, or nothing yet.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// WebSocket, over whatever: each is one, however many share a connection.
+    WebSocket,
+}
+
+impl Spoken {
+    /// Each with its name in metrics.
+    pub const ALL: [(Spoken, &'static str); 3] =
+        [(Spoken::Http1, "http1"), (Spoken::Http2, "http2"), (Spoken::WebSocket, "websocket")];
+}
+
+/// The classes of a status, and what has no answer because its client was gone.
+pub const STATUSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "gone"];
+
+/// Counts of one `http.service`, over all shards.
+#[derive(Debug)]
 pub struct Tally {
-    /// Requests whose headers were complete.
-    pub requests: AtomicU64,
+    requests: Count,
     /// Connections that spoke HTTP/2.
     pub http2: AtomicU64,
     /// WebSockets that were opened over HTTP/2.
     pub tunnels: AtomicU64,
-    handshakes: [AtomicU64; Handshake::ALL.len()],
-    tls: [AtomicU64; TlsResult::ALL.len()],
+    tls: [Count; TlsResult::ALL.len()],
+    handshakes: [Count; Handshake::ALL.len()],
+    connections: [Count; Spoken::ALL.len()],
+    answers: [Count; STATUSES.len()],
+    seconds: Histogram<15>,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            requests: Count::new(),
+            http2: AtomicU64::new(0),
+            tunnels: AtomicU64::new(0),
+            tls: Default::default(),
+            handshakes: Default::default(),
+            connections: Default::default(),
+            answers: Default::default(),
+            seconds: Histogram::new(&ANSWERS),
+        }
+    }
+}
+
+/// One connection of a service, counted while this lives.
+#[derive(Debug)]
+pub struct Connected {
+    tally: Arc<Tally>,
+    protocol: Cell<Spoken>,
+}
+
+impl Connected {
+    /// It turned out to speak another protocol.
+    pub fn speaks(&self, protocol: Spoken) {
+        let before = self.protocol.replace(protocol);
+        self.tally.connections[before as usize].sub_shared(1);
+        self.tally.connections[protocol as usize].add_shared(1);
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.tally.connections[self.protocol.get() as usize].sub_shared(1);
+    }
 }
 
 impl Tally {
     /// Counts a request.
     pub fn request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.requests.add_shared(1);
     }
 
     /// Counts a handshake.
     pub fn handshake(&self, result: Handshake) {
-        self.handshakes[result as usize].fetch_add(1, Ordering::Relaxed);
+        self.handshakes[result as usize].add_shared(1);
     }
 
     /// Handshakes by result.
     pub fn handshakes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Handshake::ALL.iter().map(|(result, name)| (*name, self.handshakes[*result as usize].load(Ordering::Relaxed)))
+        Handshake::ALL.iter().map(|(result, name)| (*name, self.handshakes[*result as usize].get()))
+    }
+
+    /// Requests whose headers were complete.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Counts a connection while the result lives.
+    pub fn connect(self: &Arc<Self>, protocol: Spoken) -> Connected {
+        self.connections[protocol as usize].add_shared(1);
+        Connected { tally: self.clone(), protocol: Cell::new(protocol) }
+    }
+
+    /// Open connections by what they speak.
+    pub fn connections(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Spoken::ALL.iter().map(|(protocol, name)| (*name, self.connections[*protocol as usize].get()))
+    }
+
+    /// Counts what became of a request: the status of its answer, unless its client was gone before.
+    pub fn answer(&self, status: Option<u16>, after: Duration) {
+        let class = status.map_or(5, |status| usize::from(status / 100).clamp(1, 5) - 1);
+        self.answers[class].add_shared(1);
+        self.seconds.observe_shared(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Requests by the class of their answer's status.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        STATUSES.iter().zip(&self.answers).map(|(class, count)| (*class, count.get()))
+    }
+
+    /// How long requests took, from their headers to their answers, in nanoseconds.
+    pub fn seconds(&self) -> Distribution {
+        self.seconds.read()
     }
 }
 
 impl Tally {
     /// Counts a handshake of TLS.
     pub fn tls(&self, result: TlsResult) {
-        self.tls[result as usize].fetch_add(1, Ordering::Relaxed);
+        self.tls[result as usize].add_shared(1);
     }
 
     /// Handshakes of TLS by result.
     pub fn tls_handshakes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        TlsResult::ALL.iter().map(|(result, name)| (*name, self.tls[*result as usize].load(Ordering::Relaxed)))
+        TlsResult::ALL.iter().map(|(result, name)| (*name, self.tls[*result as usize].get()))
     }
 }
 

@@ -14,7 +14,7 @@ mod header;
 pub mod mask;
 pub mod utf8;
 
-pub use decoder::Decoder;
+pub use decoder::{Decoder, take_fragments};
 
 /// What a frame carries (RFC 6455 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,8 @@ use self::ending::End;
 use self::inbound::{Credit, Rare};
 use super::codec::{Decoder, Event, Opcode};
 use super::deflate::Agreement;
+use crate::figures::Figures;
+use crate::server::access::Visit;
 use bytes::Bytes;
 use kernel::message::Event as KernelEvent;
 use kernel::term::Field;
@@ -91,14 +93,14 @@ pub struct Agenda {
     postponed: RefCell<(Vec<u32>, Vec<u32>)>,
     /// What all of them compress and inflate with.
     deflate: Shared,
-    /// Frames that a slow-client policy dropped.
-    pub dropped: Cell<u64>,
     /// Bytes that connections hold, each for itself. Written by the sockets.
     pub held: Cell<u64>,
     /// What queues share.
     pub payloads: Rc<Payloads>,
     /// Connections that were closed because all queues held too much.
     pub evicted: Cell<u64>,
+    /// What the shard counts.
+    pub figures: Arc<Figures>,
     /// The server stops: every session will be closed with 1012.
     pub draining: Cell<bool>,
 }
@@ -148,11 +150,15 @@ pub struct Session {
     /// When something was last written, or the socket was found full.
     progress: Time,
     messages: u64,
+    /// The number in the Ping that is not answered yet, 0 for none. It was sent one interval before the next one is.
+    ping: u32,
     credit: Credit,
     heartbeat: Option<Box<Heartbeat>>,
     /// What most connections do not have: a pause, a rate.
     rare: Option<Box<Rare>>,
     deflate: Deflate,
+    /// What is told of the connection when it is over, if anything is.
+    visit: Option<Box<Visit>>,
     /// The socket's number in the agenda.
     token: u32,
     phase: Phase,
@@ -234,9 +240,11 @@ impl Session {
             next_ping: Time::default(),
             progress: Time::default(),
             messages: 0,
+            ping: 0,
             credit: Credit::default(),
             heartbeat: wanted.heartbeat.map(|every| Box::new(Heartbeat::new(every))),
             rare: None,
+            visit: None,
             token,
             phase: Phase::New,
             joined: false,
@@ -275,6 +283,7 @@ impl Session {
         if let Some(exit) = self.take_mail(cx) {
             return Next::End(exit);
         }
+        self.came(input.len());
         let (before, came) = (self.decoder.missing(), input.len() as u64);
         let exit = self.feed(input, cx);
         if clock::is_life(before, self.decoder.missing(), came) {
@@ -284,7 +293,12 @@ impl Session {
     }
 
     /// What came from the client after the process has ended: its close frame is looked for, all else discarded.
-    pub fn on_bytes_after(&mut self, mut input: &mut [u8]) {
+    pub fn on_bytes_after(&mut self, input: &mut [u8]) {
+        self.came(input.len());
+        self.look_for_close(input);
+    }
+
+    fn look_for_close(&mut self, mut input: &mut [u8]) {
         let Phase::Closing { answered } = &mut self.phase else { return };
         while let Some(event) = self.decoder.next(&mut input) {
             if let Event::Close { .. } | Event::Fault(_) = event {
@@ -343,15 +357,37 @@ impl Session {
             self.progress = now;
             self.doubts.writing = false;
         }
-        let was_blocked = std::mem::replace(&mut self.blocked, blocked);
+        let was_blocked = self.blocked;
+        self.set_blocked(blocked);
         let held_back = self.is_held_back() | std::mem::take(&mut self.relieved);
         if let Some(outbox) = &mut self.outbox {
-            outbox.advance(bytes);
+            let messages = outbox.advance(bytes, &self.agenda.figures.sent);
+            if let Some(visit) = &mut self.visit {
+                visit.sent += bytes as u64;
+                visit.messages += messages;
+            }
             if outbox.is_empty() {
                 self.outbox = None;
             }
         }
+        if blocked {
+            self.note_queue(now);
+        }
         self.phase == Phase::Open && (held_back || blocked != was_blocked)
+    }
+
+    /// The client takes no more: what waits for it is worth knowing.
+    fn note_queue(&self, now: Time) {
+        let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.waiting());
+        self.agenda.figures.longest_queue.note(now.0, waiting as u64);
+    }
+
+    fn set_blocked(&mut self, blocked: bool) {
+        match (std::mem::replace(&mut self.blocked, blocked), blocked) {
+            (false, true) => self.agenda.figures.blocked.add(1),
+            (true, false) => self.agenda.figures.blocked.sub(1),
+            _ => {}
+        }
     }
 
     /// The socket attends to the session now: the agenda says so again for what changes from here on.
@@ -367,6 +403,24 @@ impl Session {
     /// Whether the socket took nothing when it was last offered something.
     pub fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Remembers what is to be told of the connection when it is over.
+    pub fn tell_of(&mut self, visit: Option<Box<Visit>>) {
+        self.visit = visit;
+    }
+
+    /// The socket is closed: the line of the access log.
+    pub fn closed(&mut self, now: Time) {
+        if let Some(visit) = self.visit.take() {
+            visit.log(now.since(self.opened));
+        }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        if let Some(visit) = &mut self.visit {
+            visit.received += bytes as u64;
+        }
     }
 
     /// What the socket has to do.
@@ -479,6 +533,12 @@ impl Session {
         if !std::mem::replace(&mut self.marked, true) {
             self.agenda.due.borrow_mut().push(self.token);
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.set_blocked(false);
     }
 }
 

@@ -14,6 +14,8 @@ use self::wire::{Place, Read, Scratch, Written};
 use super::ceiling::Ceiling;
 use super::deflate::Agreement;
 use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
+use crate::figures::Figures;
+use crate::server::access::Visit;
 use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
 use rustix::fd::{AsRawFd, RawFd};
 use std::any::Any;
@@ -160,11 +162,18 @@ impl Sockets {
         Ok(Pending { token, generation: slot.generation, pid })
     }
 
+    /// Remembers what is to be told of a connection when it is over.
+    pub fn tell_of(&mut self, pending: Pending, visit: Option<Box<Visit>>) {
+        if let Some(connection) = self.connection(pending.token, pending.generation) {
+            connection.session.borrow_mut().tell_of(visit);
+        }
+    }
+
     /// The handshake was not answered: nothing of the session stays.
     pub fn abandon(&mut self, shard: &mut Shard, pending: Pending) {
         if self.connection(pending.token, pending.generation).is_some() {
             shard.end(pending.pid, Exit::failed(Error::new(kernel::Kind::Unavailable, "connection lost")));
-            self.close(pending.token);
+            self.close(pending.token, shard.now());
         }
     }
 
@@ -236,9 +245,9 @@ impl Sockets {
         !self.agenda.is_empty()
     }
 
-    /// Frames that were dropped for slow clients so far.
-    pub fn dropped(&self) -> u64 {
-        self.agenda.dropped.get()
+    /// What the shard counts.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.agenda.figures
     }
 
     /// Does what is due by now: closes what had its time, and what is drained next.
@@ -252,7 +261,7 @@ impl Sockets {
             let since = connection.since.unwrap_or(now).max(connection.session.borrow().progress());
             let due = since.after(CLOSING);
             if due <= now {
-                self.close(token);
+                self.close(token, now);
             } else {
                 self.closing.push(Reverse((due, token, generation)));
             }
@@ -418,7 +427,7 @@ impl Sockets {
         let (pid, session) = (connection.pid, connection.session.clone());
         shard.take_signals();
         shard.enter(pid, |cx| (session.borrow_mut().on_lost(cx), ()));
-        self.close(token);
+        self.close(token, shard.now());
     }
 
     /// Does what the session wants of its socket.
@@ -463,7 +472,7 @@ impl Sockets {
             connection.session.borrow_mut().remind();
         }
         if matches!(want, Want::Cut) {
-            return self.close(token);
+            return self.close(token, now);
         }
         if matches!(want, Want::Linger | Want::Finish) && connection.since.is_none() {
             connection.since = Some(now);
@@ -474,7 +483,7 @@ impl Sockets {
             write |= !connection.finished;
         }
         if connection.finished && connection.eof {
-            return self.close(token);
+            return self.close(token, now);
         }
         let interest = Interest { read: want != Want::Pause && !connection.eof, write };
         if interest != connection.interest {
@@ -485,10 +494,11 @@ impl Sockets {
         }
     }
 
-    fn close(&mut self, token: u32) {
+    fn close(&mut self, token: u32, now: Time) {
         let slot = &mut self.slots[token as usize];
         if let Some(mut connection) = slot.connection.take() {
             connection.forget(&self.agenda);
+            connection.session.borrow_mut().closed(now);
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(token);
         }

@@ -40,6 +40,8 @@ pub(crate) struct Core {
     /// The number of the last `Unlink`.
     pub(super) unlinks: u32,
     pub(crate) counts: Counts,
+    /// The messages of the deepest mailbox that one was put into since the last flush.
+    deepest: u32,
     pub(super) outdating: Outdating,
     pub(super) load: Load,
 }
@@ -63,6 +65,7 @@ impl Core {
             kept: FxHashMap::default(),
             unlinks: 0,
             counts: Counts::default(),
+            deepest: 0,
             outdating: Outdating::default(),
             load: Load::default(),
         }
@@ -93,7 +96,9 @@ impl Core {
         self.node.push_all(&mut self.outgoing);
         self.publish_load();
         self.counts.timers = u64::from(self.wheel.live);
-        self.counts.publish(self.node.gauges_of(self.index));
+        let gauges = self.node.gauges_of(self.index);
+        gauges.deepest_mailbox.note(self.now.0, u64::from(std::mem::take(&mut self.deepest)));
+        self.counts.publish(gauges);
     }
 
     /// Makes sure that a living process of this shard has its slot. Its name is known to all as soon as it has one,
@@ -191,9 +196,12 @@ impl Core {
     pub(crate) fn deliver(&mut self, to: Pid, message: Message, class: Class) {
         let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else { return };
         let from = message.from;
-        slot.mailbox.push_message(message, class, &mut self.pool);
+        let bytes = slot.mailbox.push_message(message, class, &mut self.pool);
+        let (depth, _) = slot.mailbox.waiting();
         wake(slot, to, &mut self.ready);
         self.counts.count(Probe::Delivered);
+        self.counts.took(bytes);
+        self.deepest = self.deepest.max(depth);
         self.took_message(to, from, class);
     }
 
@@ -363,6 +371,9 @@ impl Core {
         let mut slot = std::mem::take(slot);
         let expected = self.node.retire(pid);
         self.counts.count(if exit.is_failure() { Probe::Failed } else { Probe::Returned });
+        self.node.gauges_of(self.index).ended(&exit);
+        let (messages, bytes) = slot.mailbox.waiting();
+        self.counts.gave(messages, bytes);
         self.wheel.cancel_all(&mut slot.timers);
         let relations = slot.take_relations();
         for name in &relations.names {

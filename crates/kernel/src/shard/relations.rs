@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::slot::Relations;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Stopped};
 use crate::limits;
 use crate::message::{Event, Exit};
 use crate::node::{Signal, SlotState};
@@ -243,7 +243,7 @@ impl Core {
         }
         let why = exit.error.as_ref().map_or("", |error| &*error.message);
         let text = format!("linked process {} failed: {why}", from.text(&self.node.hosts));
-        let mut error = Error::new(Kind::Canceled, text);
+        let mut error = Error::new(Kind::Canceled, text).stopped(Stopped::Link);
         error.retryable = false;
         // Dead already: then it has told its own links.
         let _dead = self.terminate(to, Exit::failed(error));

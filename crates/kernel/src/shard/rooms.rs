@@ -18,6 +18,7 @@ impl Core {
             slot.mailbox.release(claim);
             self.grant_room(pid);
             self.publish_room(pid);
+            self.counts.gave(u32::from(claim.bytes() > 0), claim.bytes());
         }
         // Also when the receiver has ended: nobody but its last call knows what it held unread.
         if let Some(period) = claim.receipt {

@@ -171,7 +171,7 @@ fn when_all_have_ended_every_figure_is_back_at_zero() {
                 }
             }
             world.settle();
-            assert_eq!(world.leftovers(), [0; 9]);
+            assert_eq!(world.leftovers(), [0; 11]);
             assert_eq!(world.counts().returned + world.counts().failed, 40);
         }
     }

@@ -133,7 +133,7 @@ fn a_keeper_gives_up_after_so_many_attempts_and_fails_with_the_services_error() 
     assert_eq!(kept.said(), ["gave up"]);
     assert_eq!(kept.world.got(watcher), [Got::Exit(kept.keeper, Some(kernel::Kind::Internal))]);
     kept.world.returns(watcher);
-    assert_eq!(kept.world.leftovers(), [0; 9]);
+    assert_eq!(kept.world.leftovers(), [0; 11]);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_keeper_that_is_stopped_before_it_ran_starts_nothing() {
     let mut kept = keep(restart());
     kept.stop();
     assert_eq!(kept.said(), ["ended"]);
-    assert_eq!(kept.world.leftovers(), [0; 9]);
+    assert_eq!(kept.world.leftovers(), [0; 11]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_running_service_is_asked_to_end_before_it_is_made_to() {
             assert_eq!(kept.world.end_of(pid), Some(Some(kernel::Kind::Canceled)));
         }
         assert_eq!(kept.said(), ["started", "ended"]);
-        assert_eq!(kept.world.leftovers(), [0; 9]);
+        assert_eq!(kept.world.leftovers(), [0; 11]);
     }
 }
 
@@ -209,7 +209,7 @@ fn a_service_is_not_started_again_when_it_is_stopped_in_its_pause_or_fails_while
         }
         kept.world.advance(100 * SECOND);
         assert_eq!(kept.said().last().unwrap(), "ended");
-        assert_eq!(kept.world.leftovers(), [0; 9]);
+        assert_eq!(kept.world.leftovers(), [0; 11]);
     }
 }
 
@@ -223,7 +223,7 @@ fn a_keeper_that_is_made_to_end_leaves_no_service_behind() {
         }
         kept.world.node.terminate_from_outside(kept.keeper, "now");
         kept.world.settle();
-        assert_eq!(kept.world.leftovers(), [0; 9]);
+        assert_eq!(kept.world.leftovers(), [0; 11]);
     }
 }
 

@@ -142,7 +142,7 @@ fn a_link_ends_the_other_process_whichever_of_the_two_fails() {
             world.fails(fails);
             world.settle();
             assert_eq!(world.end_of(follows), Some(Some(Kind::Canceled)));
-            assert_eq!(world.leftovers(), [0; 9]);
+            assert_eq!(world.leftovers(), [0; 11]);
         }
     }
 }
@@ -433,6 +433,6 @@ fn a_parent_that_fails_before_its_linked_child_ran_takes_it_along() {
         }
         world.fails(parent);
         world.settle();
-        assert_eq!(world.leftovers(), [0; 9]);
+        assert_eq!(world.leftovers(), [0; 11]);
     }
 }

@@ -149,7 +149,7 @@ impl Supervised {
         let asker = self.asker;
         self.world.returns(asker);
         self.world.settle();
-        assert_eq!(self.world.leftovers(), [0; 9]);
+        assert_eq!(self.world.leftovers(), [0; 11]);
     }
 }
 

@@ -335,8 +335,8 @@ impl World {
     }
 
     /// Every figure that must be back at zero when nobody lives: processes, monitors, links, timers, names, places,
-    /// groups, who is in them or monitors them, and subscriptions.
-    pub(crate) fn leftovers(&mut self) -> [u64; 9] {
+    /// groups, who is in them or monitors them, subscriptions, and messages that wait and their bytes.
+    pub(crate) fn leftovers(&mut self) -> [u64; 11] {
         let counts = self.counts();
         let living = self.node.hosts.names().filter_map(|name| self.node.hosts.find(name));
         let places = living.map(|host| u64::from(self.node.hosts[host].living())).sum();
@@ -344,8 +344,8 @@ impl World {
         let names = self.node.names() as u64;
         let [groups, memberships, subscriptions] =
             [groups, memberships, self.node.subscriptions()].map(|count| count as u64);
-        let Counts { processes, monitors, links, timers, .. } = counts;
-        [processes, monitors, links, timers, names, places, groups, memberships, subscriptions]
+        let Counts { processes, monitors, links, timers, waiting, waiting_bytes, .. } = counts;
+        [processes, monitors, links, timers, names, places, groups, memberships, subscriptions, waiting, waiting_bytes]
     }
 }
 

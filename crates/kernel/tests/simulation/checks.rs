@@ -208,7 +208,7 @@ impl Simulation {
         }
         self.world.settle();
         self.check();
-        assert_eq!(self.world.leftovers(), [0; 9]);
+        assert_eq!(self.world.leftovers(), [0; 11]);
     }
 
     fn check_all_was_read(&self) {

@@ -1,7 +1,7 @@
 //! What a program holds of its pod's heap, and when that is too much.
 
 use super::Program;
-use kernel::{Cx, Exit, Kind, Next};
+use kernel::{Cx, Error, Exit, Kind, Next, Stopped};
 
 /// A program that has taken so much is counted on its own.
 const LARGE: usize = 1 << 20;
@@ -72,6 +72,7 @@ impl Program {
         let held = units::size::format((held as u64 >> 10) << 10);
         let (name, limit) = (&host.name, units::size::format(host.memory_limit));
         let text = format!("memory limit exceeded: it holds {held}, memory_limit is {limit} on host \"{name}\"");
-        Next::End(Exit::failed(kernel::Error::new(Kind::Unavailable, text).with_stack(self.main.innermost().trace())))
+        let error = Error::new(Kind::Unavailable, text).stopped(Stopped::Memory);
+        Next::End(Exit::failed(error.with_stack(self.main.innermost().trace())))
     }
 }

@@ -10,7 +10,7 @@ use crate::value;
 use crate::vm::Pod;
 use crate::vm::pod::Condemned;
 use crate::vm::watchdog::Watched;
-use kernel::{Cx, Exit, Kind, Next, Time};
+use kernel::{Cx, Exit, Kind, Next, Stopped, Time};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -277,7 +277,7 @@ impl Slice<'_> {
         let (name, slice) = (&host.name, units::duration::format(host.slice));
         let text =
             format!("ran for more than 10 ms where it cannot be suspended (slice is {slice} on host \"{name}\")");
-        Exit::failed(failure::new(&text, thread))
+        Exit::failed(failure::new(&text, thread).stopped(Stopped::Time))
     }
 
     fn failed(&self, id: TaskId, thread: State) -> Exit {
@@ -294,6 +294,7 @@ impl Slice<'_> {
             let host = &self.cx().hosts()[self.program().pid.host()];
             let (name, limit) = (&host.name, units::size::format(host.memory_limit));
             error.kind = Kind::Unavailable;
+            error.stopped = Some(Stopped::Memory);
             let one = if self.pod.memory.refused_block.get() {
                 let most = units::size::format(self.pod.memory.block.get() as u64);
                 format!("one string, buffer or table may take {most} where ")

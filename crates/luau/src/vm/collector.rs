@@ -30,10 +30,12 @@ pub struct Collected {
     pub time: Duration,
     /// What it took at most after one slice, since the last call of [`collected`].
     pub worst: Duration,
+    /// Bytes that the heaps had after their last slices.
+    pub heap: u64,
 }
 
 thread_local! {
-    static COLLECTED: Cell<Collected> = const { Cell::new(Collected { cycles: 0, time: Duration::ZERO, worst: Duration::ZERO }) };
+    static COLLECTED: Cell<Collected> = const { Cell::new(Collected { cycles: 0, time: Duration::ZERO, worst: Duration::ZERO, heap: 0 }) };
 }
 
 /// What the collectors of this thread's VMs have done so far.
@@ -55,6 +57,8 @@ pub(crate) struct Collector {
     ended: Cell<u64>,
     /// Cycles that must be run although the heap is small.
     wanted: Cell<u64>,
+    /// Its part of [`Collected::heap`].
+    counted: Cell<usize>,
 }
 
 impl Collector {
@@ -75,11 +79,13 @@ impl Collector {
             begun: Cell::new(0),
             ended: Cell::new(0),
             wanted: Cell::new(0),
+            counted: Cell::new(0),
         }
     }
 
     /// A slice has taken `grown` bytes and the heap has `used`: does the work that is due, within a bound.
     pub(crate) fn after_slice(&self, grown: usize, used: usize) {
+        self.count_heap(used);
         if !self.running.get() {
             if used < self.threshold.get() && self.ended.get() >= self.wanted.get() {
                 return;
@@ -121,6 +127,17 @@ impl Collector {
         self.ended.get() >= cycle
     }
 
+    fn count_heap(&self, used: usize) {
+        let before = self.counted.replace(used);
+        if before != used {
+            COLLECTED.with(|all| {
+                let mut now = all.get();
+                now.heap = now.heap.wrapping_add(used as u64).wrapping_sub(before as u64);
+                all.set(now);
+            });
+        }
+    }
+
     fn step(&self) {
         // SAFETY: by the contract of `new`; no code of the VM runs now, and a collector step runs no user code.
         let finished = unsafe {
@@ -136,5 +153,11 @@ impl Collector {
             self.owed.set(0);
             self.threshold.set((live * 2).max(FLOOR));
         }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.count_heap(0);
     }
 }

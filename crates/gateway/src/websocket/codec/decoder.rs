@@ -14,6 +14,7 @@
 use super::super::deflate::limits;
 use super::header::{self, Header};
 use super::{Event, Fault, Opcode, Violation, close_code_may_be_sent, mask, utf8};
+use std::cell::Cell;
 
 /// One connection's decoder. It never looks at a byte twice and reserves nothing for a length that a client
 /// merely declares.
@@ -69,6 +70,24 @@ enum Deflate {
     Agreed,
     /// The unfinished one is.
     Message,
+}
+
+thread_local! {
+    /// Frames that did not end their message, of text and of binary ones. Here and not in the decoder, which most
+    /// connections have for nothing but whole frames.
+    static FRAGMENTS: Cell<[u32; 2]> = const { Cell::new([0; 2]) };
+}
+
+fn count_fragment(binary: bool) {
+    let mut fragments = FRAGMENTS.get();
+    fragments[usize::from(binary)] = fragments[usize::from(binary)].saturating_add(1);
+    FRAGMENTS.set(fragments);
+}
+
+/// Frames that did not end their message, of text and of binary ones: those that this thread has decoded since the last
+/// call.
+pub fn take_fragments() -> [u32; 2] {
+    FRAGMENTS.take()
 }
 
 const AT_HEAD: Phase = Phase::Head { len: 0, bytes: [0; header::LONGEST] };
@@ -157,6 +176,7 @@ impl Decoder {
                     if opcode.is_control() || fin {
                         break (opcode, control);
                     }
+                    count_fragment(self.open == Some(Opcode::Binary));
                 }
                 Phase::Ended => {
                     *input = &mut [];

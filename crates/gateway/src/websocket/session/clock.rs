@@ -130,8 +130,7 @@ impl Session {
             return Some(self.end(&End::Idle, cx));
         }
         if now >= self.next_ping {
-            self.push(Opcode::Ping, Bytes::new());
-            self.next_ping = now.after(self.relay.options.ping_interval);
+            self.ping(now);
         }
         if is_dead {
             let due = now.after(late.min(self.relay.options.ping_timeout));
@@ -141,6 +140,27 @@ impl Session {
             self.set_liveness(cx);
         }
         None
+    }
+
+    /// A Ping with a number, so that a Pong that nobody asked for answers none.
+    fn ping(&mut self, now: Time) {
+        let pings = &self.agenda.figures.pings;
+        pings.add(1);
+        // Numbers of one shard that follow one another look like any.
+        self.ping = (pings.get() as u32).wrapping_mul(0x9e37_79b1).max(1);
+        self.push(Opcode::Ping, Bytes::copy_from_slice(&self.ping.to_be_bytes()));
+        self.next_ping = now.after(self.relay.options.ping_interval);
+    }
+
+    /// A Pong with the number of the latest Ping says how long the way there and back took.
+    pub(super) fn on_pong(&mut self, number: u32, cx: &Cx<'_>) {
+        if number == 0 || number != self.ping {
+            return;
+        }
+        self.ping = 0;
+        // It was sent one interval before the next one is due.
+        let took = cx.now().after(self.relay.options.ping_interval).since(self.next_ping);
+        self.agenda.figures.round_trips.observe(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     fn dies_at(&self) -> Time {
@@ -165,6 +185,7 @@ impl Session {
         const HEARTBEAT: Topic = Topic::fixed("ws.heartbeat");
         let now = cx.now();
         let Some(heartbeat) = self.heartbeat.as_mut().filter(|heartbeat| heartbeat.token == token) else { return };
+        self.agenda.figures.heartbeats.add(1);
         // On the beat, so that a late turn delays the next one not at all; those missed are not made up.
         heartbeat.next = next_beat(heartbeat.next, heartbeat.every, now);
         heartbeat.timer = cx.set_timer(heartbeat.next, token).ok();

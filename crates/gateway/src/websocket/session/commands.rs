@@ -53,12 +53,12 @@ impl Session {
             match self.relay.options.slow_policy {
                 SlowPolicy::Close => return Some(self.end(&End::Slow, cx)),
                 SlowPolicy::DropNewest => {
-                    self.miss(1, "drop_newest", cx);
+                    self.miss(1, SlowPolicy::DropNewest, cx);
                     return None;
                 }
                 SlowPolicy::DropOldest => {
                     let dropped = self.outbox.as_mut().map_or(0, |outbox| outbox.drop_oldest(limit));
-                    self.miss(dropped as u64, "drop_oldest", cx);
+                    self.miss(dropped as u64, SlowPolicy::DropOldest, cx);
                 }
             }
         }
@@ -69,15 +69,22 @@ impl Session {
         } else {
             self.push(opcode, payload);
         }
+        if self.blocked {
+            self.note_queue(cx.now());
+        }
         None
     }
 
     /// Counts frames that a slow client will not get, and says so now and then.
-    fn miss(&mut self, frames: u64, policy: &str, cx: &Cx<'_>) {
+    fn miss(&mut self, frames: u64, policy: SlowPolicy, cx: &Cx<'_>) {
         if frames == 0 {
             return;
         }
-        self.agenda.dropped.update(|n| n + frames);
+        let (place, policy) = if policy == SlowPolicy::DropOldest { (0, "drop_oldest") } else { (1, "drop_newest") };
+        self.agenda.figures.dropped[place].add(frames);
+        if let Some(visit) = &mut self.visit {
+            visit.dropped += frames;
+        }
         let rare = self.rare.get_or_insert_default();
         rare.dropped += frames;
         if rare.told.is_some_and(|told| cx.now() < told.after(TELL_DROPS)) {

@@ -88,6 +88,7 @@ impl Session {
         let mut later = None;
         while let Some((raw, ready)) = outbox.first_raw() {
             let mut press = self.agenda.deflate.press.borrow_mut();
+            let plain = raw.len();
             let (pressed, chained) = match &mut self.deflate {
                 // A client that takes nothing gets no turns of work: what it has no room for may be dropped yet.
                 Deflate::Alone { .. } if self.blocked && raw.len() > limits::PIECE => break,
@@ -101,6 +102,7 @@ impl Session {
             };
             match pressed {
                 Pressed::Smaller(payload) => {
+                    self.agenda.figures.deflated.count(plain, payload.len());
                     let share = self.agenda.payloads.share(&payload);
                     outbox.settle_raw(Some(payload), chained, share);
                 }
@@ -144,6 +146,7 @@ impl Session {
                 None
             }
             Some(Ok((binary, bytes))) => {
+                self.agenda.figures.inflated.count(bytes.len(), unpacking.taken());
                 let inflated = bytes.len().saturating_sub(unpacking.taken());
                 drop(unpacking);
                 self.use_rates(false, inflated, cx);

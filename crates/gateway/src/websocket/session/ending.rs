@@ -2,6 +2,7 @@
 
 use super::super::codec::{Fault, Opcode, encoder};
 use super::{Phase, Session};
+use crate::server::access::Parting;
 use bytes::Bytes;
 use kernel::message::close_value;
 use kernel::term::Field;
@@ -128,6 +129,9 @@ impl Session {
     /// the exit; what is left to do with the socket needs no process.
     pub(super) fn end(&mut self, end: &End, cx: &mut Cx<'_>) -> Exit {
         self.leave(end.cause(), end.code(), end.reason(), cx);
+        if self.phase == Phase::Open {
+            self.agenda.figures.ended(end.cause(), end.code(), cx.now().0.saturating_sub(self.opened.0));
+        }
         let mut unread = self.take_input();
         self.log(end, cx);
         match end.frame() {
@@ -148,7 +152,7 @@ impl Session {
                 let answered = matches!(end, End::Client(..) | End::Fault(_) | End::Evicted);
                 self.phase = Phase::Closing { answered };
                 // The client's close frame may be among what was read and not acted on.
-                self.on_bytes_after(&mut unread);
+                self.look_for_close(&mut unread);
             }
         }
         self.mark();
@@ -163,14 +167,22 @@ impl Session {
         outbox.waiting()
     }
 
-    /// Ends that someone may look for in the log.
-    fn log(&self, end: &End, cx: &Cx<'_>) {
+    /// Ends that someone may look for in the log. With an access log its line says the same, once the socket is closed.
+    fn log(&mut self, end: &End, cx: &Cx<'_>) {
         let fault = match end {
-            End::Fault(fault) => fault.detail(),
-            End::Slow | End::Idle => end.reason(),
-            _ => return,
+            End::Fault(fault) => Some(fault.detail()),
+            End::Slow => Some("slow client"),
+            End::Idle => Some("idle timeout"),
+            _ => None,
         };
         let pid = cx.pid().text(cx.hosts());
+        if let Some(visit) = self.visit.as_mut().filter(|_| self.phase == Phase::Open) {
+            let target = self.target.text(cx.hosts()).to_string();
+            let (cause, code, messages, compressed) = (end.cause(), end.code(), self.messages, self.deflate.is_on());
+            visit.parting = Some(Parting { pid: pid.to_string(), target, cause, code, fault, messages, compressed });
+            return;
+        }
+        let Some(fault) = fault else { return };
         tracing::info!(entry = %self.relay.entry, %pid, cause = end.cause(), fault, "a connection was ended");
     }
 

@@ -10,6 +10,7 @@ use super::super::codec::{Event, Fault};
 use super::super::deflate::{Unpacked, Unpacking};
 use super::clock::{FAULT, RATE};
 use super::{End, Phase, Session};
+use crate::figures::Kind;
 use bytes::Bytes;
 use kernel::{Body, Cx, Exit, Frame, Message, Refused, Relayed, Time};
 use std::time::Duration;
@@ -64,7 +65,8 @@ enum Got {
     Deflated(bool, Bytes),
     Unpacking(Box<Unpacking>),
     Ping(Bytes),
-    Pong,
+    /// With the number of one of our Pings, or 0.
+    Pong(u32),
     Close(Option<u16>, String),
     Fault(Fault),
 }
@@ -120,14 +122,27 @@ impl Session {
                     let window = self.deflate.received().map_or(&[][..], |window| window.bytes());
                     let mut inflaters = self.agenda.deflate.inflaters.borrow_mut();
                     match inflaters.unpack(binary, data, window, self.relay.max_message()) {
-                        Unpacked::Whole(data) => Got::Deflated(binary, data),
+                        Unpacked::Whole(plain) => {
+                            self.agenda.figures.inflated.count(plain.len(), data.len());
+                            Got::Deflated(binary, plain)
+                        }
                         Unpacked::Begun(unpacking) => Got::Unpacking(unpacking),
                         Unpacked::Fault(fault) => Got::Fault(fault),
                     }
                 }
-                Some(Event::Ping(data)) => Got::Ping(Bytes::copy_from_slice(data)),
-                Some(Event::Pong(_)) => Got::Pong,
-                Some(Event::Close { code, reason }) => Got::Close(code, reason.to_owned()),
+                Some(Event::Ping(data)) => {
+                    self.agenda.figures.received.count(Kind::Control, 1, data.len());
+                    Got::Ping(Bytes::copy_from_slice(data))
+                }
+                Some(Event::Pong(data)) => {
+                    self.agenda.figures.received.count(Kind::Control, 1, data.len());
+                    Got::Pong(data.try_into().map_or(0, u32::from_be_bytes))
+                }
+                Some(Event::Close { code, reason }) => {
+                    let len = if code.is_some() { 2 + reason.len() } else { 0 };
+                    self.agenda.figures.received.count(Kind::Control, 1, len);
+                    Got::Close(code, reason.to_owned())
+                }
                 Some(Event::Fault(fault)) => Got::Fault(fault),
             };
             self.use_rates(!matches!(got, Got::Part), before - input.len(), cx);
@@ -149,7 +164,7 @@ impl Session {
                     self.outbox.get_or_insert_default().pong(data);
                     self.mark();
                 }
-                Got::Pong => {}
+                Got::Pong(number) => self.on_pong(number, cx),
                 Got::Close(code, reason) => return Some(self.end(&End::Client(code, reason), cx)),
                 Got::Fault(fault) => return self.on_fault(fault, cx),
             }
@@ -208,6 +223,7 @@ impl Session {
             return None;
         }
         rare.paused = false;
+        self.agenda.figures.paused.sub(1);
         let mut input = std::mem::take(&mut rare.input);
         if rare.messages.is_none() && rare.bytes.is_none() && rare.told.is_none() {
             self.rare = None;
@@ -224,7 +240,9 @@ impl Session {
 
     /// What was read and will not be acted on: the connection ends.
     pub(super) fn take_input(&mut self) -> Vec<u8> {
-        self.rare.take().map_or_else(Vec::new, |rare| rare.input)
+        let Some(rare) = self.rare.take() else { return Vec::new() };
+        self.agenda.figures.paused.sub(u64::from(rare.paused));
+        rare.input
     }
 
     /// A new target: nothing of this connection waits there, and what the old one still receives does not count.
@@ -242,6 +260,11 @@ impl Session {
 
     pub(super) fn relay_message(&mut self, binary: bool, bytes: Bytes, cx: &mut Cx<'_>) {
         self.messages += 1;
+        let kind = if binary { Kind::Binary } else { Kind::Text };
+        let figures = &self.agenda.figures;
+        figures.messages[kind as usize].add(1);
+        figures.received.count(kind, 1, bytes.len());
+        figures.count_fragments();
         self.relay(binary, bytes, cx);
     }
 
@@ -313,6 +336,7 @@ impl Session {
         let rare = self.rare.get_or_insert_default();
         rare.input.extend_from_slice(input);
         if !std::mem::replace(&mut rare.paused, true) {
+            self.agenda.figures.paused.add(1);
             self.mark();
         }
     }

@@ -6,6 +6,7 @@
 use super::super::codec::Opcode;
 use super::super::codec::encoder::{Head, frame_len};
 use super::shared::Share;
+use crate::figures::{Flow, Kind};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -214,10 +215,11 @@ impl Outbox {
         }
     }
 
-    /// So many bytes were written.
-    pub fn advance(&mut self, written: usize) {
+    /// So many bytes were written. Frames that are complete now are counted; how many of them were messages.
+    pub fn advance(&mut self, written: usize, sent: &Flow) -> u64 {
         self.waiting -= written;
         let mut done = self.begun + written;
+        let mut messages = 0;
         while let Some(first) = self.frames.front() {
             if done < first.len() {
                 break;
@@ -225,9 +227,12 @@ impl Outbox {
             done -= first.len();
             self.shared -= first.shared();
             self.plain = self.plain.saturating_sub(1);
+            sent.count(Kind::of(first.opcode), 1, first.payload.len());
+            messages += u64::from(!first.opcode.is_control());
             self.frames.pop_front();
         }
         self.begun = done;
+        messages
     }
 }
 
@@ -262,7 +267,7 @@ mod tests {
                 let next = bytes(&mut outbox);
                 let now = step.min(next.len());
                 written.extend_from_slice(&next[..now]);
-                outbox.advance(now);
+                outbox.advance(now, &Flow::default());
             }
             assert_eq!(written, expected, "{step} bytes at a time");
             assert_eq!((outbox.waiting(), outbox.begun), (0, 0));
@@ -285,7 +290,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Opcode::Text, Bytes::from_static(b"abc"), None);
         bytes(&mut outbox);
-        outbox.advance(2);
+        outbox.advance(2, &Flow::default());
         for n in 0..1_000 {
             outbox.pong(Bytes::from(format!("{n:03}")));
         }
@@ -301,7 +306,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Opcode::Text, Bytes::from_static(b"abc"), None);
         bytes(&mut outbox);
-        outbox.advance(3);
+        outbox.advance(3, &Flow::default());
         outbox.pong(Bytes::from_static(b"p"));
         assert_eq!(bytes(&mut outbox), b"bc\x8a\x01p");
     }
@@ -314,7 +319,7 @@ mod tests {
         outbox.push(Opcode::Ping, Bytes::from_static(b"ping"), None);
         outbox.push(Opcode::Text, Bytes::from_static(b"third"), None);
         bytes(&mut outbox);
-        outbox.advance(1);
+        outbox.advance(1, &Flow::default());
         assert_eq!(outbox.drop_oldest(1), 2);
         assert_eq!(bytes(&mut outbox), b"\x05first\x89\x04ping");
         assert_eq!(outbox.waiting(), bytes(&mut outbox).len());

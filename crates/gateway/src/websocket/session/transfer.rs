@@ -18,6 +18,9 @@ impl Session {
             return self.warn("ws.control", "its payload must be a table", from, cx);
         };
         let changed = self.change(&table, cx);
+        if field(&table, "target_pid").is_some() {
+            self.agenda.figures.transfers[usize::from(changed.is_err())].add(1);
+        }
         if let Err(fault) = &changed {
             self.warn("ws.control", fault, from, cx);
         }

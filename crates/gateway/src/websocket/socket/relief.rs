@@ -160,7 +160,7 @@ impl Sockets {
         self.relief.untold += 1;
         match shard.enter(pid, |cx| (session.borrow_mut().on_evicted(cx), ())) {
             Some(()) => self.service(shard, token, false),
-            None => self.close(token),
+            None => self.close(token, shard.now()),
         }
     }
 

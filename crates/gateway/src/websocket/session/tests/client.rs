@@ -156,12 +156,29 @@ fn silent() -> Stage {
 fn the_server_pings_and_no_frame_at_all_within_interval_and_timeout_is_the_end() {
     let mut stage = silent();
     stage.pass(Duration::from_secs(11));
-    assert_eq!(stage.got(), [(9, vec![])]);
+    let pings = stage.got();
+    assert_eq!((pings.len(), pings[0].0, pings[0].1.len()), (1, 9, 4));
     stage.pass(Duration::from_millis(3_500));
     assert!(stage.is_alive());
     stage.pass(Duration::from_millis(1_000));
     assert_eq!(stage.leave(), ("idle".to_owned(), "idle timeout".to_owned(), 1006));
     assert_eq!(stage.want(), Want::Cut);
+}
+
+#[test]
+fn only_the_pong_that_answers_a_ping_is_a_round_trip_and_only_once() {
+    let mut stage = silent();
+    for stranger in [&b""[..], b"\0\0\0\0", b"abcd", b"longer"] {
+        stage.frame(10, stranger);
+    }
+    stage.pass(Duration::from_secs(10));
+    let (_, number) = stage.got().pop().expect("a Ping");
+    stage.pass(Duration::from_secs(2));
+    assert_eq!(stage.figures().round_trips.read().sum, 0);
+    stage.frame(10, &number);
+    stage.frame(10, &number);
+    let trips = stage.figures().round_trips.read();
+    assert_eq!((trips.within.iter().sum::<u64>() + trips.beyond, trips.sum), (1, 2_000_000_000));
 }
 
 #[test]
@@ -224,7 +241,8 @@ fn a_client_that_is_silent_after_the_server_was_stopped_is_given_up_soon() {
     stage.pass(Duration::from_secs(5));
     sleep(&mut stage, Duration::from_secs(60));
     stage.turn();
-    assert_eq!(stage.got(), [(9, vec![])], "it is asked once more");
+    let asked = stage.got();
+    assert!(matches!(asked[..], [(9, _)]), "it is asked once more: {asked:?}");
     stage.pass(Duration::from_secs(6));
     assert_eq!(stage.leave(), ("idle".to_owned(), "idle timeout".to_owned(), 1006));
 }

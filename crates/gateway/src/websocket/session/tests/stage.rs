@@ -303,6 +303,10 @@ impl Stage {
         self.session.borrow().want()
     }
 
+    pub(super) fn figures(&self) -> Arc<crate::figures::Figures> {
+        self.session.borrow().agenda.figures.clone()
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         self.shard.node().is_alive(self.client)
     }
