@@ -48,30 +48,68 @@ def small():
 # The cap on all queues
 
 
-def test_beyond_max_queued_the_slowest_client_is_closed_and_the_others_are_not(small):
-    """Clients stall one after the other; each holds some ten megabytes. The last ones stay."""
-    driver = small.driver()
-    pids, clients = [], []
-    for _ in range(10):
-        clients.append(small.raw_to(driver, "deep", receive_buffer=4096))
-        pids.append(driver.joined())
-    healthy = small.join(driver)
-    quick = driver.joined()
-    for pid in pids:
-        for _ in range(5):
-            driver.burst(pid, "ws.send", 40, raw={"data": {"$repeat": "x", "count": 65536}})
-            driver.ws_send(quick, "still here")
-            assert healthy.recv() == "still here"
-    for _ in range(3):
-        driver.message("ws.leave")
-    until(lambda: figure(small.server, "queued_bytes") <= 48 * MIB, "below the cap")
-    driver.ping()
-    gone = [leave["data"] for leave in driver.received(topic="ws.leave")]
-    assert {(leave["cause"], leave["code"]) for leave in gone} == {("slow", 1013)}
-    assert [leave["client_pid"] for leave in gone] == pids[: len(gone)], "those that stalled first, in their order"
-    assert driver.is_alive(pids[-1]) and driver.is_alive(pids[-2])
-    assert figure(small.server, "connections_evicted_total") == len(gone)
+def shard(pid):
+    """Where the process of a PID runs: the second of its numbers."""
+    return pid.split("|")[1].split(".")[1]
+
+
+class Stalling:
+    """Ten clients that read nothing and get 13 MB each, one after the other; and one that reads on each shard."""
+
+    def __init__(self, small):
+        self.small, self.driver = small, small.driver()
+        self.raws = [small.raw_to(self.driver, "deep", receive_buffer=4096) for _ in range(10)]
+        self.pids = [self.driver.joined() for _ in self.raws]
+        self.quick = {}
+        while len(self.quick) < 2:
+            healthy = small.join(self.driver)
+            pid = self.driver.joined()
+            self.quick.setdefault(shard(pid), (pid, healthy))
+
+    def fill(self, meanwhile):
+        for pid in self.pids:
+            for _ in range(5):
+                self.driver.burst(pid, "ws.send", 40, raw={"data": {"$repeat": "x", "count": 65536}})
+                for quick, healthy in self.quick.values():
+                    self.driver.ws_send(quick, "still here")
+                    assert healthy.recv() == "still here"
+                meanwhile()
+
+    def has_room(self):
+        return figure(self.small.server, "queued_bytes") <= 48 * MIB
+
+    def gone(self):
+        """The PIDs of those that were closed, in order."""
+        until(lambda: self.has_room(), "below the cap")
+        self.driver.ping()
+        leaves = [leave["data"] for leave in self.driver.received(topic="ws.leave")]
+        assert {(leave["cause"], leave["code"]) for leave in leaves} == {("slow", 1013)}
+        assert figure(self.small.server, "connections_evicted_total") == len(leaves)
+        return [leave["client_pid"] for leave in leaves]
+
+
+def test_beyond_max_queued_the_slowest_client_of_all_shards_is_closed_and_the_others_are_not(small):
+    """Whoever stalled first goes first, whatever its shard: what comes leaves the shards room to wait for one another."""
+    stalling = Stalling(small)
+    stalling.fill(lambda: until(stalling.has_room, "somebody has to go"))
+    gone = stalling.gone()
+    assert 7 <= len(gone) <= 8, "as many as have to"
+    assert gone == stalling.pids[: len(gone)]
+    assert all(stalling.driver.is_alive(pid) for pid in stalling.pids[len(gone) :])
     small.wait_fault("the slowest clients were closed", "max-queued")
+
+
+def test_far_beyond_max_queued_each_shard_closes_its_own_slowest_clients_in_order(small):
+    """More comes than leaves room to wait for another shard. The order holds on each shard, and nobody goes in vain."""
+    stalling = Stalling(small)
+    stalling.fill(lambda: None)
+    until(lambda: figure(small.server, "connections_evicted_total") >= 7, "some have to go")
+    gone = stalling.gone()
+    for number in {shard(pid) for pid in stalling.pids}:
+        mine = [pid for pid in stalling.pids if shard(pid) == number]
+        theirs = [pid for pid in gone if shard(pid) == number]
+        assert theirs == mine[: len(theirs)]
+    assert len(gone) <= 8, "one too many at most, where both shards closed one at once"
 
 
 def test_beyond_max_queued_a_client_of_small_messages_reads_1013(small):

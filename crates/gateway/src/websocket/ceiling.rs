@@ -3,8 +3,11 @@
 //! Each shard counts what its connections hold in a plain number and publishes it once a turn ([`Ceiling::publish`]).
 //! When the sum passes the cap an *episode* begins: each shard says for how long its slowest client has made no
 //! progress, and the shard of the slowest of all closes that one ([`Ceiling::turn_of`]), until the sum is below nine
-//! tenths of the cap. So the order holds over all shards, and no shard waits for another one: who is not in turn wakes
-//! who is, and goes on with its work.
+//! tenths of the cap. No shard stands still for another one: who is not in turn wakes who is, and goes on with its work.
+//!
+//! So the order is strict among the clients of one shard. Over all shards it is strict while there is room to wait for
+//! who is in turn: an eighth of the cap. Beyond that each shard closes its own slowest, and all of them at once may close
+//! one more each than it takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
