@@ -2,7 +2,7 @@
 //!
 //! - What is read and written again is the same; so is what is written first.
 //! - A value is the one that a sum of fractions gives, to within a nanosecond for each part of a duration.
-//! - A mistake is one line, whatever the text is.
+//! - A mistake is one line and not a long one, whatever the text is.
 
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub fn run(data: &[u8]) {
 
 fn one_line(text: &str) {
     assert!(!text.contains(char::is_control), "{text:?}");
+    assert!(text.len() < 4096, "{} bytes", text.len());
 }
 
 const DURATIONS: [(&str, f64); 8] =

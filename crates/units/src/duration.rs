@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::decimal;
+use crate::{Cut, decimal};
 
 /// The units, largest first. `µs` is written with either of Unicode's two micro signs.
 const UNITS: [(&str, u128); 8] = [
@@ -130,11 +130,12 @@ impl fmt::Display for DurationError {
             Self::Empty => f.write_str("an empty text is no duration: write one such as \"30s\""),
             Self::NoUnit(text) => {
                 let (seconds, milliseconds) = (format!("{text}s"), format!("{text}ms"));
+                let (text, seconds, milliseconds) = (Cut(text), Cut(&seconds), Cut(&milliseconds));
                 write!(f, "{text:?} has no unit: write {seconds:?} for seconds or {milliseconds:?} for milliseconds")
             }
-            Self::Negative(text) => write!(f, "{text:?} is negative: a duration is 0s or longer"),
+            Self::Negative(text) => write!(f, "{:?} is negative: a duration is 0s or longer", Cut(text)),
             Self::UnknownUnit { text, unit } => {
-                write!(f, "{text:?} has the unknown unit {unit:?}: ")?;
+                write!(f, "{:?} has the unknown unit {:?}: ", Cut(text), Cut(unit))?;
                 match unit.as_str() {
                     "d" | "day" | "days" => f.write_str("a day is \"24h\""),
                     "w" | "week" | "weeks" => f.write_str("a week is \"168h\""),
@@ -142,10 +143,10 @@ impl fmt::Display for DurationError {
                 }
             }
             Self::NotADuration(text) => {
-                write!(f, "{text:?} is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\"")
+                write!(f, "{:?} is no duration: write one such as \"200ms\", \"1.5s\" or \"1m30s\"", Cut(text))
             }
             Self::TooLong(text) => {
-                write!(f, "{text:?} is too long: a duration is at most {}", format(LONGEST))
+                write!(f, "{:?} is too long: a duration is at most {}", Cut(text), format(LONGEST))
             }
         }
     }

@@ -7,17 +7,20 @@
 //!
 //! This crate knows nothing else: no processes, no YAML, no clock.
 //!
-//! Read [`duration`] first, [`size`] is its twin, [`nearest`] stands alone.
+//! Read [`duration`] first, [`size`] is its twin, [`nearest`] and [`cut`] stand alone.
 
 pub mod duration;
 pub mod size;
 
 pub mod nearest;
 
+pub mod cut;
+
 pub mod figures;
 
 mod decimal;
 
+pub use cut::Cut;
 pub use duration::DurationError;
 pub use nearest::{did_you_mean, nearest};
 pub use size::SizeError;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::decimal;
+use crate::{Cut, decimal};
 
 /// The units, largest first.
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -87,19 +87,19 @@ impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("an empty text is no size: write one such as \"1MiB\""),
-            Self::Negative(text) => write!(f, "{text:?} is negative: a size is 0 or more"),
+            Self::Negative(text) => write!(f, "{:?} is negative: a size is 0 or more", Cut(text)),
             Self::UnknownUnit { text, unit, instead } => {
-                write!(f, "{text:?} has the unknown unit {:?}: ", unit.trim())?;
+                write!(f, "{:?} has the unknown unit {:?}: ", Cut(text), Cut(unit.trim()))?;
                 match instead {
-                    Some(instead) => write!(f, "write {instead:?}"),
+                    Some(instead) => write!(f, "write {:?}", Cut(instead)),
                     None => f.write_str("the units are KiB, MiB and GiB, or none for bytes"),
                 }
             }
             Self::NotASize(text) => {
-                write!(f, "{text:?} is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"")
+                write!(f, "{:?} is no size: write one such as \"512KiB\", \"1MiB\" or \"65536\"", Cut(text))
             }
-            Self::PartOfAByte(text) => write!(f, "{text:?} is not a whole number of bytes"),
-            Self::TooBig(text) => write!(f, "{text:?} is more than 64 bits can count"),
+            Self::PartOfAByte(text) => write!(f, "{:?} is not a whole number of bytes", Cut(text)),
+            Self::TooBig(text) => write!(f, "{:?} is more than 64 bits can count", Cut(text)),
         }
     }
 }

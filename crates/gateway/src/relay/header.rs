@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
+use units::Cut;
 use units::duration::DurationError;
 
 /// The header's name, as header names are compared.
@@ -217,7 +218,7 @@ impl fmt::Display for RelayFault {
                 write!(f, "heartbeat_interval must be a duration such as \"30s\", not {found}")
             }
             Self::Heartbeat(error) => write!(f, "heartbeat_interval: {error}"),
-            Self::HeartbeatTooShort(text) => write!(f, "heartbeat_interval {text:?} is less than \"10ms\""),
+            Self::HeartbeatTooShort(text) => write!(f, "heartbeat_interval {:?} is less than \"10ms\"", Cut(text)),
             Self::MetadataNotAnObject(found) => write!(f, "metadata must be an object, not {found}"),
             Self::MetadataTooDeep => write!(f, "metadata is nested deeper than {METADATA_DEPTH} levels"),
         }
@@ -225,17 +226,6 @@ impl fmt::Display for RelayFault {
 }
 
 impl std::error::Error for RelayFault {}
-
-/// A text of the handler's, quoted and not longer than a log line should be.
-struct Cut<'a>(&'a str);
-
-impl fmt::Debug for Cut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.floor_char_boundary(80)];
-        let more = if shown.len() < self.0.len() { "…" } else { "" };
-        write!(f, "{shown:?}{more}")
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -336,6 +326,18 @@ mod tests {
         assert_eq!(fault("[]"), "X-WS-Relay: a JSON object was expected, not an array");
         assert_eq!(fault("\"{pid}\""), "X-WS-Relay: a JSON object was expected, not a string");
         assert_eq!(fault(&" ".repeat(70_000)), "X-WS-Relay: 70000 bytes are too many, at most 65536 are allowed");
+    }
+
+    #[test]
+    fn a_fault_is_a_line_of_the_log_however_long_the_field_is() {
+        let long = |text: &str| json!(text.repeat(60_000 / text.len()));
+        let (parts, zeros) = (long("1m30s000,"), json!(format!("{}1ns", "0".repeat(11_000))));
+        for interval in [parts, zeros, long("9"), long("999h"), long("-"), long("\u{7f}")] {
+            assert!(fault("heartbeat_interval", interval).len() < 2000);
+        }
+        for (field, value) in [("target_pid", long("{")), ("target_pid", long("@")), ("message_topic", long("@"))] {
+            assert!(fault(field, value).len() < 1000);
+        }
     }
 
     #[test]
