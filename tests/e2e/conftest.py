@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.browser import Browser
 from harness.bystander import Bystander
 from harness.folders import GOOD, HANDLER
 from harness.lease import Lease
@@ -151,6 +152,14 @@ def target(request, driver):
     if request.param == "child":
         return driver.spawn()
     return driver.service(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for all tests of a file."""
+    browser = Browser()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

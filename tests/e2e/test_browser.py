@@ -4,17 +4,10 @@ import struct
 
 import pytest
 
-from harness.browser import DESKTOP, PHONE, Browser
+from harness.browser import DESKTOP, PHONE
 from harness.server import EXAMPLES, Server
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

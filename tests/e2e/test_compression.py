@@ -8,7 +8,7 @@ import zlib
 import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from harness.browser import Browser
+from harness.http2 import Http2
 from harness.server import Server
 from harness.wire import BINARY, CLOSE, PING, PONG, TEXT, handshake_headers
 
@@ -31,9 +31,11 @@ def own_room(own_server):
 class Deflated:
     """A raw client with contexts of its own, kept or not as the answer says."""
 
-    def __init__(self, room, mode, offer="permessage-deflate; client_max_window_bits", **options):
-        headers = handshake_headers(Sec_WebSocket_Extensions=offer)
-        self.raw = room.raw(f"/{mode}/ws", headers, **options)
+    def __init__(self, room, mode, offer="permessage-deflate; client_max_window_bits", http2=None, **options):
+        if http2:
+            self.raw = http2.websocket(f"/{mode}/ws", {"sec-websocket-extensions": offer})
+        else:
+            self.raw = room.raw(f"/{mode}/ws", handshake_headers(Sec_WebSocket_Extensions=offer), **options)
         self.agreed = self.raw.opened.header("sec-websocket-extensions")
         self.sends_alone = "client_no_context_takeover" in self.agreed
         self.receives_alone = "server_no_context_takeover" in self.agreed
@@ -181,6 +183,33 @@ def test_a_compressed_message_may_come_in_fragments_with_control_frames_between(
         joined.raw.send_frame(0, packed[end:])
         assert joined.raw.receive().opcode == PONG
         assert joined.receive() == prose(size, size).encode()
+
+
+@pytest.mark.parametrize("mode, agreed", [("on", BOTH), ("takeover", "permessage-deflate; client_max_window_bits=12")])
+def test_messages_are_compressed_over_http2_too(room, mode, agreed):
+    """Two WebSockets of one connection, each with contexts of its own, the second in fragments and with Pings between."""
+    connection = Http2(room.address())
+    room.opened.callback(connection.close)
+    one, other = [Deflated(room, mode, http2=connection) for _ in range(2)]
+    assert one.agreed == other.agreed == agreed
+    sizes = []
+    for size in (0, 1, 600, 3000, 3000, 65536, 300_000):
+        text = prose(size, 7)
+        one.send(text)
+        packed = other.packed(text.swapcase())
+        other.raw.send_frame(TEXT, packed[:1], fin=False, rsv=4)
+        other.raw.send_frame(PING, "between")
+        other.raw.send_frame(0, packed[1:])
+        frame = one.raw.receive_message()
+        sizes.append(len(frame.data))
+        assert frame.rsv == (4 if size >= 600 else 0)
+        assert one.unpacked(frame) == text.encode()
+        assert other.raw.receive().opcode == PONG
+        assert other.receive() == text.swapcase().encode()
+    assert sum(sizes) < 130_000, "a third of what it is"
+    assert (sizes[4] < sizes[3] / 5) == (mode == "takeover")
+    other.raw.send_close(1000)
+    assert other.raw.receive_close()[1].code == 1000
 
 
 def test_one_byte_at_a_time_is_understood(room):
@@ -444,13 +473,6 @@ def test_a_compressed_connection_takes_little_memory(own_server):
 
 
 # Chromium
-
-
-@pytest.fixture(scope="module")
-def browser():
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

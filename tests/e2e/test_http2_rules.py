@@ -380,6 +380,24 @@ def test_section_3_4_a_wrong_preface_is_closed(open_frames, first):
     frames.until_end()
 
 
+FIRST = {
+    "HEADERS": DONE,
+    "PING": frame(PING, 0, 0, bytes(8)),
+    "WINDOW_UPDATE": window(0, 100),
+    "PRIORITY": frame(PRIORITY, 0, 1, bytes(5)),
+    "an acknowledgement": frame(SETTINGS, ACK),
+    "an unknown frame": frame(0x16),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_section_3_4_a_connection_whose_first_frame_is_not_settings_is_closed(open_frames, first):
+    frames = open_frames(greet=False)
+    frames.send(PREFACE + FIRST[first] + settings() + headers(3))
+    assert frames.outcome(3) in (("goaway", CODES["PROTOCOL_ERROR"]), "closed")
+    frames.until_end()
+
+
 def test_section_6_5_3_settings_are_acknowledged(open_frames):
     frames = open_frames(first=settings((4, 100)))
     assert frames.wait(lambda got: got.kind == SETTINGS and got.flags & ACK).payload == b""

@@ -1,18 +1,17 @@
 """HTTP/2 over TLS, agreed on by ALPN (RFC 7301), with the clients that people use."""
 
-import json
 import subprocess
 
 import pytest
 
 from harness import tls
 from harness.browser import Browser
-from harness.http2 import Http2, trusting
+from harness.http2 import Http2, node_talks, trusting
 from harness.lease import relay_steps, script
 from harness.puppet import Driver
 from harness.waiting import until
 from harness.wire import Wire
-from test_http2_websocket import CLIENT, OverHttp2
+from test_http2_websocket import OverHttp2
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(tls.EVERYWHERE, reason="the settings are these")]
 
@@ -82,20 +81,7 @@ def test_curl_agrees_on_http2(secure):
 def test_nodes_client_opens_a_websocket(secure, connect):
     driver = Driver(OverHttp2(connect().websocket("/control/driver")))
     path = script("ws", relay_steps(driver.pid))
-    process = subprocess.Popen(
-        ["node", str(CLIENT), "https://localhost:%d" % secure.address()[1], path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    secure.opened.callback(process.kill)
-    pid = driver.joined()
-    assert driver.message("ws.message")["data"]["data"] == "from node"
-    driver.ws_send(pid, "to node")
-    assert driver.message("ws.message")["data"]["data"] == "got: to node"
-    driver.send(pid, "ws.close", {"code": 1000})
-    out, errors = process.communicate(timeout=20)
-    assert json.loads(out) == {"connect": True, "status": 200, "texts": ["to node"], "close": 1000}, errors
+    node_talks(secure, driver, "https://localhost:%d" % secure.address()[1], path)
 
 
 def test_chromium_opens_its_websockets_over_the_connection_of_the_page(own_server):

@@ -1,19 +1,15 @@
 """WebSockets over HTTP/2 (RFC 8441): the contract's steps and ends, on streams."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from harness import tls
-from harness.http2 import Http2, Reset
+from harness.http2 import Http2, Reset, node_talks
 from harness.lease import relay_steps, script
 from harness.puppet import Driver
 from harness.waiting import until
-from harness.wire import BINARY, CLOSE, PING, PONG, TEXT
-
-CLIENT = Path(__file__).parent / "http2_client.mjs"
+from harness.wire import BINARY, PING, PONG, TEXT
 
 
 @pytest.fixture
@@ -440,18 +436,4 @@ def test_websockets_over_http2_are_counted(relay, connect, driver):
 
 def test_nodes_client_opens_a_websocket_over_http2(relay, driver):
     url = "%s://%s:%d" % ("https" if tls.EVERYWHERE else "http", *relay.address())
-    process = subprocess.Popen(
-        ["node", str(CLIENT), url, path_to(driver)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    relay.opened.callback(process.kill)
-    client = driver.joined()
-    assert driver.message("ws.message")["data"]["data"] == "from node"
-    driver.ws_send(client, "to node")
-    assert driver.message("ws.message")["data"]["data"] == "got: to node"
-    driver.send(client, "ws.close", {"code": 1000})
-    out, errors = process.communicate(timeout=20)
-    assert process.returncode == 0, (out, errors)
-    said = json.loads(out)
-    assert said == {"connect": True, "status": 200, "texts": ["to node"], "close": 1000}
-    assert driver.message("ws.leave")["data"]["cause"] == "server"
-    assert CLOSE == 8
+    node_talks(relay, driver, url, path_to(driver))

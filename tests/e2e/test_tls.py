@@ -8,7 +8,9 @@ import random
 import shutil
 import socket
 import ssl
+import statistics
 import subprocess
+import time
 
 import pytest
 
@@ -241,6 +243,32 @@ def test_a_reset_at_any_byte_of_the_handshake_leaves_nothing_behind(secure):
         wire.sock.recv(1)
         wire.reset()
     assert hello(lease).status == 200
+
+
+def test_a_flood_of_handshakes_does_not_hold_up_who_is_there(secure):
+    """200 hellos come at once, ten times; a client that asks for something behind them is answered between them."""
+    lease = secure(shards=1)
+    said = client_hello()
+    there = Wire(lease.address(), tls=tls.trusting())
+    shares, delays = [], []
+    for _ in range(10):
+        strangers = [Wire(lease.address()) for _ in range(200)]
+        assert there.request("GET", "/ws/hello").status == 200
+        for stranger in strangers:
+            stranger.send(said)
+        began = time.monotonic()
+        assert there.request("GET", "/ws/hello").status == 200
+        answered = time.monotonic()
+        for stranger in strangers:
+            assert stranger.sock.recv(1) == b"\x16", "each gets its turn"
+        ended = time.monotonic()
+        delays.append(answered - began)
+        shares.append(delays[-1] / (ended - began))
+        for stranger in strangers:
+            stranger.reset()
+    there.close()
+    print(f"answered after {statistics.median(delays) * 1000:.1f} ms, {max(delays) * 1000:.1f} ms at most")
+    assert statistics.median(shares) < 0.5, shares
 
 
 def test_a_stop_does_not_wait_for_handshakes(secure):

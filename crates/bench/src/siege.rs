@@ -11,6 +11,7 @@ mod clock;
 mod crashes;
 mod flood;
 mod killed;
+mod senders;
 mod stalled;
 mod transfers;
 
@@ -31,6 +32,8 @@ use node::{Node, Start};
 pub(crate) enum Part {
     /// Of 2,000 clients 1 %, 10 % and 50 % do not read, under each slow-client policy.
     Stalled,
+    /// 10,000 clients begin a message and do not end it.
+    Senders,
     /// One of 1,000 clients of a process says as much as it can.
     Flood,
     /// 10,000 targets fail under traffic.
@@ -43,7 +46,8 @@ pub(crate) enum Part {
     Clock,
 }
 
-const ALL: [Part; 6] = [Part::Stalled, Part::Flood, Part::Crashes, Part::Transfers, Part::Killed, Part::Clock];
+const ALL: [Part; 7] =
+    [Part::Stalled, Part::Senders, Part::Flood, Part::Crashes, Part::Transfers, Part::Killed, Part::Clock];
 
 /// The parts that run, and how.
 #[derive(Args)]
@@ -106,6 +110,7 @@ impl Part {
     fn run(self, siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
         match self {
             Part::Stalled => stalled::run(siege, show),
+            Part::Senders => senders::run(siege, show),
             Part::Flood => flood::run(siege, show),
             Part::Crashes => crashes::run(siege, show),
             Part::Transfers => transfers::run(siege, show),
@@ -130,6 +135,7 @@ impl Siege {
             port: 0,
             log,
             folder: &self.root,
+            max_queued: None,
             environment: Vec::new(),
         }
     }

@@ -178,6 +178,12 @@ impl Cx<'_> {
         }
     }
 
+    /// Whether others than this process monitor `to`, and so probably send to it. Not known of another shard's process, so
+    /// it is said of each.
+    pub fn is_shared(&self, to: Pid) -> bool {
+        self.core.is_shared(to)
+    }
+
     /// Queues this process for room in `to`'s full mailbox: [`Mail::Room`] comes when it is its turn, and also when
     /// `to` ends. Then [`Cx::send_credited`] takes one message, as long as the step lasts that took this mail;
     /// afterwards it is the turn of the next.

@@ -1,6 +1,9 @@
 """HTTP/2: a well-behaved client on the `h2` package, and a WebSocket on one of its streams."""
 
+import json
 import socket
+import subprocess
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -11,6 +14,7 @@ from . import tls
 from .lease import script
 from .wire import RawSocket, Response
 
+NODE = Path(__file__).resolve().parents[1] / "http2_client.mjs"
 GOAWAY = 7
 CONNECT_PROTOCOL = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
 
@@ -20,6 +24,22 @@ def trusting():
     context = tls.authority().context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
+
+
+def node_talks(lease, driver, url, path):
+    """Node's own client opens a WebSocket whose target is `driver`, hears a text, answers it and is closed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(["node", str(NODE), url, path], text=True, **pipes)
+    lease.opened.callback(process.kill)
+    client = driver.joined()
+    assert driver.message("ws.message")["data"]["data"] == "from node"
+    driver.ws_send(client, "to node")
+    assert driver.message("ws.message")["data"]["data"] == "got: to node"
+    driver.send(client, "ws.close", {"code": 1000})
+    out, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, (out, errors)
+    assert json.loads(out) == {"connect": True, "status": 200, "texts": ["to node"], "close": 1000}
+    assert driver.message("ws.leave")["data"]["cause"] == "server"
 
 
 class Reset(Exception):

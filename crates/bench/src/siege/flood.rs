@@ -2,7 +2,9 @@
 //!
 //! At a desk the process answers only the one that spoke, and credit alone bounds how far ahead of it a client may be:
 //! the flood takes what the core has. In a room it tells all of them, so that each message of the flood is a thousand to
-//! send; there `wsrelay.rate.messages` bounds a client, and the others have to be answered as before.
+//! send. With `wsrelay.rate.messages` the others have to be answered as before. Without it the core is never idle, be it
+//! that a client waits for its last message before it says the next one; so such a patient client is the measure there:
+//! to flood hurts the others no more.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -27,8 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
     show(desk(siege)?);
-    show(room(siege)?);
+    show(room(siege, "/rated/room", "wsrelay.rate.messages 20", Speaks::Never)?);
+    show(room(siege, "/ws/room", "no rate, compared with one that waits for its last message", Speaks::InTurn)?);
     Ok(())
+}
+
+/// How a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// Not at all.
+    Never,
+    /// Once what it said last was answered.
+    InTurn,
+    /// Whenever its socket takes something.
+    Always,
 }
 
 /// A client that writes whenever it may, and reads what comes without looking at it.
@@ -39,6 +53,8 @@ struct Flooder {
     written: usize,
     received: u64,
     sent: u64,
+    /// Messages of others that it hears.
+    heard: u64,
     /// Its own connection is closed: a broken promise.
     closed: bool,
 }
@@ -50,20 +66,28 @@ impl Flooder {
         while burst.len() < BURST {
             frame::push_masked(&mut burst, Opcode::Text, WORDS, [1, 2, 3, 4]);
         }
-        Ok(Flooder { stream, burst, written: 0, received: 0, sent: 0, closed: false })
+        Ok(Flooder { stream, burst, written: 0, received: 0, sent: 0, heard: 0, closed: false })
     }
 
-    /// One read, and one write if it `floods` or has not finished a burst: frames stay whole. Called in turn with the
-    /// others' load, it writes faster than any server answers.
-    fn go_on(&mut self, floods: bool, buffer: &mut [u8]) -> Result<()> {
+    /// One read, and one write if it `speaks` or has not finished a frame. Called in turn with the others' load, it
+    /// writes faster than any server answers.
+    fn go_on(&mut self, speaks: Speaks, buffer: &mut [u8]) -> Result<()> {
         match self.stream.read(buffer) {
             Ok(0) => self.closed = true,
             Ok(count) => self.received += count as u64,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error).context("the flood was cut"),
         }
-        if floods || self.written > 0 {
-            match self.stream.write(&self.burst[self.written..]) {
+        let frame = frame::masked_length(WORDS.len());
+        let rest = (frame - self.written % frame) % frame;
+        let next = match speaks {
+            Speaks::Never => rest,
+            Speaks::InTurn if rest > 0 => rest,
+            Speaks::InTurn => usize::from(self.is_answered()) * frame,
+            Speaks::Always => self.burst.len() - self.written,
+        };
+        if next > 0 {
+            match self.stream.write(&self.burst[self.written..self.written + next]) {
                 Ok(count) => {
                     self.sent += count as u64;
                     self.written = (self.written + count) % self.burst.len();
@@ -77,18 +101,22 @@ impl Flooder {
 
     /// Waits until everything that it said was answered: nothing of a flood is lost either.
     fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
-        // Masks are four bytes longer.
-        let frame = frame::masked_length(WORDS.len());
         let start = Instant::now();
         loop {
-            self.go_on(false, buffer)?;
-            let messages = self.sent / frame as u64;
-            if self.written == 0 && self.received == messages * (frame as u64 - 4) {
+            self.go_on(Speaks::Never, buffer)?;
+            if self.is_answered() {
                 return Ok(());
             }
             ensure!(!self.closed && start.elapsed() < PATIENCE, "answers to the flood were lost");
             std::thread::yield_now();
         }
+    }
+
+    /// Whether all that it said came back, and all that others say came.
+    fn is_answered(&self) -> bool {
+        let frame = frame::masked_length(WORDS.len());
+        // Masks are four bytes longer.
+        self.written.is_multiple_of(frame) && self.received == (self.messages() + self.heard) * (frame as u64 - 4)
     }
 
     fn messages(&self) -> u64 {
@@ -113,7 +141,7 @@ fn desk(siege: &Siege) -> Result<Row> {
     let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
     for _ in 0..siege.rounds {
         without.add(&crowd.round(&round, || Ok(()))?);
-        with.add(&crowd.round(&round, || flooder.go_on(true, &mut buffer))?);
+        with.add(&crowd.round(&round, || flooder.go_on(Speaks::Always, &mut buffer))?);
         flooder.drain(&mut buffer)?;
     }
     let messages = flooder.messages();
@@ -142,11 +170,13 @@ struct Room {
     said: u32,
 }
 
-fn room(siege: &Siege) -> Result<Row> {
+/// With a rate, the others are compared with a room in which nobody floods; without one, with a room in which somebody
+/// is patient.
+fn room(siege: &Siege, path: &str, what: &str, calm: Speaks) -> Result<Row> {
     let clients = siege.size(1_000, 100);
     let node = siege.node("flood", 1)?;
     let before = Held::settled(&node)?;
-    let dial = Dial { address: node.address, path: "/rated/room", receive_buffer: None };
+    let dial = Dial { address: node.address, path, receive_buffer: None };
     let poller = Poller::new()?;
     let mut members = Vec::new();
     for index in 0..clients - 1 {
@@ -156,17 +186,15 @@ fn room(siege: &Siege) -> Result<Row> {
     }
     let mut room =
         Room { poller, heard: vec![0; members.len()], clients: members, buffer: vec![0; 256 << 10], said: 0 };
-    let mut flooder = Flooder::open(dial, clients)?;
-    let mut buffer = vec![0; 256 << 10];
-    let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
+    let (mut without, mut with, mut messages) = (Percentiles::default(), Percentiles::default(), 0);
     let time = Duration::from_millis(siege.size(4_000, 1_000) as u64);
     for _ in 0..siege.rounds {
-        room.round(time, &mut without, &mut || flooder.go_on(false, &mut buffer))?;
-        room.round(time, &mut with, &mut || flooder.go_on(true, &mut buffer))?;
+        // Another client each time: what a flood has written may take long to be heard.
+        for (speaks, percentiles) in [(calm, &mut without), (Speaks::Always, &mut with)] {
+            let flooder = Flooder::open(dial, clients)?;
+            messages += room.round(time, percentiles, flooder, speaks)?;
+        }
     }
-    let messages = flooder.messages();
-    ensure!(!flooder.closed, "the flood was closed");
-    drop(flooder);
     for client in room.clients {
         client.cut();
     }
@@ -174,7 +202,7 @@ fn room(siege: &Siege) -> Result<Row> {
     node.stop()?;
     let (figures, broken) = compare(siege, &without, &with);
     Ok(Row {
-        what: format!("the same in a room that tells all {clients} what one says, wsrelay.rate.messages 20"),
+        what: format!("the same in a room that tells all {clients} what one says, {what}"),
         times: format!("{} rounds, {messages} messages of the flood written", siege.rounds),
         lost: "nobody refused or closed, no message lost".to_owned(),
         figures,
@@ -183,37 +211,43 @@ fn room(siege: &Siege) -> Result<Row> {
 }
 
 impl Room {
-    /// The first client says something ten times a second, and everybody has to hear it.
+    /// The first client says something ten times a second, and everybody has to hear it. How many messages the flood
+    /// has written meanwhile.
     fn round(
         &mut self,
         time: Duration,
         percentiles: &mut Percentiles,
-        meanwhile: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<()> {
+        mut flooder: Flooder,
+        speaks: Speaks,
+    ) -> Result<u64> {
         const EVERY: Duration = Duration::from_millis(100);
         let mut latencies = crate::load::latencies()?;
         let mut payload = Payload::new(WORDS.len());
         let mut out = Vec::new();
-        let start = Instant::now();
+        let mut buffer = vec![0; 256 << 10];
+        // What the last one has left behind comes to its end, and what this one may say at once has been said.
+        let start = Instant::now() + EVERY * 10;
         let count = (time.as_millis() / EVERY.as_millis()) as u32;
         for number in 0..count {
             let due = start + EVERY * number;
             while Instant::now() < due {
                 self.attend(due, None, &mut latencies)?;
-                meanwhile()?;
+                flooder.go_on(speaks, &mut buffer)?;
             }
             out.clear();
             self.clients[0].frame(&mut out, Opcode::Text, payload.of(0, self.said));
             self.said += 1;
+            flooder.heard += 1;
             self.clients[0].send(&out)?;
             while self.heard.iter().any(|&heard| heard < self.said) {
                 self.attend(Instant::now() + Duration::from_millis(5), Some(due), &mut latencies)?;
-                meanwhile()?;
+                flooder.go_on(speaks, &mut buffer)?;
                 ensure!(due.elapsed() < PATIENCE, "a message was not heard by all");
             }
         }
         percentiles.add(&latencies);
-        Ok(())
+        ensure!(!flooder.closed, "the flood was closed");
+        Ok(if speaks == Speaks::Always { flooder.messages() } else { 0 })
     }
 
     fn attend(

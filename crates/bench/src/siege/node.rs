@@ -34,6 +34,8 @@ pub(crate) struct Start<'a> {
     pub(crate) port: u16,
     pub(crate) log: PathBuf,
     pub(crate) folder: &'a Path,
+    /// `--max-queued`, in bytes.
+    pub(crate) max_queued: Option<usize>,
     pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
@@ -54,6 +56,7 @@ impl Node {
             .args(["--set", &format!("app:gateway:addr=127.0.0.1:{}", start.port)])
             .args(["--shards", &start.shards.to_string(), "--admin", "127.0.0.1:0"])
             .args(["--log-format", "json", "--log-level", "warn"])
+            .args(start.max_queued.map(|bytes| format!("--max-queued={bytes}")))
             .current_dir(start.folder)
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -89,6 +89,8 @@ pub struct Agenda {
     due: RefCell<Vec<u32>>,
     /// The text that was last found to be UTF-8, while the turn lasts: a broadcast is checked once.
     valid: RefCell<Option<Bytes>>,
+    /// Sessions that may go on with what they have read, in the next turn: by the numbers of their sockets.
+    rested: RefCell<Vec<u32>>,
     /// Those whose messages have to be compressed in another turn: nothing was done for them in this one, or something.
     postponed: RefCell<(Vec<u32>, Vec<u32>)>,
     /// What all of them compress and inflate with.
@@ -182,6 +184,17 @@ impl Agenda {
     /// Whether a socket has something to do.
     pub fn is_empty(&self) -> bool {
         self.due.borrow().is_empty()
+    }
+
+    /// The sockets whose sessions go on with what they have read ([`Session::on_turn`]): a new turn has begun, and the
+    /// sockets that can be read were read.
+    pub fn take_rested(&self, into: &mut Vec<u32>) {
+        std::mem::swap(&mut *self.rested.borrow_mut(), into);
+    }
+
+    /// Whether a session goes on in the next turn.
+    pub fn has_rested(&self) -> bool {
+        !self.rested.borrow().is_empty()
     }
 
     /// The turn is over; `at_rest`: no process waits to run. What was postponed is due in the next one.
@@ -290,6 +303,18 @@ impl Session {
             self.seen(cx.now());
         }
         exit.map_or_else(|| self.rest(), Next::End)
+    }
+
+    /// A turn later: goes on with what was read, once the others had theirs.
+    pub fn on_turn(&mut self, cx: &mut Cx<'_>) -> Next {
+        if let Some(exit) = self.take_mail(cx) {
+            return Next::End(exit);
+        }
+        if self.is_held_back() {
+            self.rest_a_turn();
+            return self.rest();
+        }
+        self.resume(cx).map_or_else(|| self.rest(), Next::End)
     }
 
     /// What came from the client after the process has ended: its close frame is looked for, all else discarded.
@@ -480,6 +505,10 @@ impl Session {
                 Mail::Timer(token) => self.on_timer(token, cx),
                 Mail::Room(of) if of != self.target => None,
                 Mail::Groups | Mail::Outdated => None,
+                Mail::Receipts if self.is_spent() => {
+                    self.rest_a_turn();
+                    None
+                }
                 Mail::Room(_) | Mail::Receipts => self.resume(cx),
             };
             if exit.is_some() {
@@ -526,6 +555,11 @@ impl Session {
         let share = self.agenda.payloads.share(&payload);
         self.outbox.get_or_insert_default().push(opcode, payload, share);
         self.mark();
+    }
+
+    /// Asks to go on in the next turn.
+    fn rest_a_turn(&self) {
+        self.agenda.rested.borrow_mut().push(self.token);
     }
 
     /// Asks for the socket.

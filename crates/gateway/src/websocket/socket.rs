@@ -50,6 +50,7 @@ pub struct Sockets {
     free: Vec<u32>,
     agenda: Rc<Agenda>,
     due: Vec<u32>,
+    rested: Vec<u32>,
     scratch: Scratch,
     /// When to look at a socket whose process has ended.
     closing: BinaryHeap<Reverse<(Time, u32, u32)>>,
@@ -108,6 +109,7 @@ impl Sockets {
             free: Vec::new(),
             agenda: Rc::default(),
             due: Vec::new(),
+            rested: Vec::new(),
             scratch: Scratch::new(BUFFER),
             closing: BinaryHeap::new(),
             drains: Vec::new(),
@@ -220,7 +222,21 @@ impl Sockets {
             }
         }
         self.ready = ready;
+        self.go_on(shard);
         Ok(more)
+    }
+
+    /// Lets the sessions that rested go on with what they have read.
+    fn go_on(&mut self, shard: &mut Shard) {
+        let mut rested = std::mem::take(&mut self.rested);
+        self.agenda.take_rested(&mut rested);
+        for token in rested.drain(..) {
+            let Some(connection) = &self.slots[token as usize].connection else { continue };
+            let (pid, session) = (connection.pid, connection.session.clone());
+            shard.enter(pid, |cx| (session.borrow_mut().on_turn(cx), ()));
+            self.count(shard, token);
+        }
+        self.rested = rested;
     }
 
     /// Writes what is to be written. What was sent to other shards has to have left before: it does here.
@@ -242,7 +258,7 @@ impl Sockets {
 
     /// Whether a socket has something to do.
     pub fn has_work(&self) -> bool {
-        !self.agenda.is_empty()
+        !self.agenda.is_empty() || self.agenda.has_rested()
     }
 
     /// What the shard counts.

@@ -45,6 +45,12 @@ impl Core {
         true
     }
 
+    /// Whether more than one process monitors a local one; said of all others.
+    pub(crate) fn is_shared(&self, pid: Pid) -> bool {
+        let watched_by_many = |relations: &Relations| relations.watchers.len() > 1;
+        self.slot(pid).is_none_or(|slot| slot.relations.as_deref().is_some_and(watched_by_many))
+    }
+
     /// `watched` forgets that `watcher` monitors it.
     pub(crate) fn remove_watcher(&mut self, watched: Pid, watcher: Pid) {
         if !self.is_local(watched) {

@@ -1,5 +1,5 @@
-//! Watches the frames of a client without understanding them: is it in the middle of one, and does it send too many
-//! that carry nothing? Pure: bytes and the time in, judgement out.
+//! Watches the frames of a client without understanding them: is it in the middle of one, does it send too many that
+//! carry nothing, and did it begin with its settings? Pure: bytes and the time in, judgement out.
 
 use super::super::limits;
 use super::super::preface::PREFACE;
@@ -15,9 +15,20 @@ const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// What a client must not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offence {
+    /// It sends more frames that carry nothing than it may.
+    Flood,
+    /// Its first frame is not its settings (RFC 9113 section 3.4): that is not HTTP/2. The library does not look.
+    NoSettings,
+}
+
 /// See the module's text.
 pub(crate) struct Meter {
     preface: usize,
+    /// The first frame has come.
+    begun: bool,
     header: [u8; HEADER],
     have: usize,
     /// What is to come of a frame's payload.
@@ -35,6 +46,7 @@ impl Meter {
     pub(crate) fn new(now: Instant) -> Meter {
         Meter {
             preface: PREFACE.len(),
+            begun: false,
             header: [0; HEADER],
             have: 0,
             left: 0,
@@ -57,8 +69,8 @@ impl Meter {
         self.tokens = (self.tokens + limits::CONTROL_FRAMES_A_PIECE).min(limits::CONTROL_FRAMES);
     }
 
-    /// Takes what the client sent. False: it sends more frames that carry nothing than it may.
-    pub(crate) fn take(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    /// Takes what the client sent.
+    pub(crate) fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Offence> {
         self.refill(now);
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
@@ -80,9 +92,7 @@ impl Meter {
                     break;
                 }
                 self.have = 0;
-                if !self.begin() {
-                    return false;
-                }
+                self.begin()?;
             }
             if self.is_whole() {
                 self.since = None;
@@ -91,7 +101,7 @@ impl Meter {
         if self.preface == 0 && !self.is_whole() && self.since.is_none() {
             self.since = Some(now);
         }
-        true
+        Ok(())
     }
 
     fn is_whole(&self) -> bool {
@@ -99,8 +109,11 @@ impl Meter {
     }
 
     /// A frame's header is there.
-    fn begin(&mut self) -> bool {
+    fn begin(&mut self) -> Result<(), Offence> {
         let [a, b, c, kind, flags, ..] = self.header;
+        if !std::mem::replace(&mut self.begun, true) && (kind, flags & ACK) != (SETTINGS, 0) {
+            return Err(Offence::NoSettings);
+        }
         self.left = u32::from_be_bytes([0, a, b, c]);
         self.is_data = kind == DATA;
         self.in_block = matches!(kind, HEADERS | PUSH_PROMISE | CONTINUATION) && flags & END_HEADERS == 0;
@@ -112,7 +125,7 @@ impl Meter {
         };
         let paid = self.tokens.checked_sub(cost);
         self.tokens = paid.unwrap_or(0);
-        paid.is_some()
+        paid.map(|_| ()).ok_or(Offence::Flood)
     }
 
     fn refill(&mut self, now: Instant) {
@@ -139,8 +152,27 @@ mod tests {
 
     fn greeted(now: Instant) -> Meter {
         let mut meter = Meter::new(now);
-        assert!(meter.take(&PREFACE, now));
+        assert_eq!(meter.take(&PREFACE, now), Ok(()));
+        // Its settings have come: they would cost something.
+        meter.begun = true;
         meter
+    }
+
+    fn take(meter: &mut Meter, bytes: &[u8], now: Instant) {
+        assert_eq!(meter.take(bytes, now), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_does_not_begin_with_its_settings_does_not_speak_http2() {
+        let now = Instant::now();
+        for (kind, flags) in [(HEADERS, END_HEADERS), (DATA, 0), (SETTINGS, ACK), (6, 0), (77, 0)] {
+            let bytes = [&PREFACE[..], &frame(kind, flags, b"")].concat();
+            for step in [1, 30, bytes.len()] {
+                let mut meter = Meter::new(now);
+                let last = bytes.chunks(step).map(|piece| meter.take(piece, now)).last();
+                assert_eq!(last, Some(Err(Offence::NoSettings)), "{kind}");
+            }
+        }
     }
 
     #[test]
@@ -149,10 +181,11 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let mut meter = Meter::new(now);
         assert_eq!(meter.midway(), Some(now), "in its preface");
-        meter.take(&PREFACE[..3], later);
+        take(&mut meter, &PREFACE[..3], later);
         assert_eq!(meter.midway(), Some(now));
-        meter.take(&PREFACE[3..], later);
+        take(&mut meter, &PREFACE[3..], later);
         assert_eq!(meter.midway(), None);
+        take(&mut meter, &frame(SETTINGS, 0, b""), later);
         for (begun, rest) in [
             (&frame(HEADERS, END_HEADERS, b"abc")[..5], &frame(HEADERS, END_HEADERS, b"abc")[5..]),
             (&frame(HEADERS, END_HEADERS, b"abc")[..10], &frame(HEADERS, END_HEADERS, b"abc")[10..]),
@@ -160,18 +193,18 @@ mod tests {
             (&frame(6, 0, &[0; 8])[..16], &frame(6, 0, &[0; 8])[16..]),
             (&frame(DATA, 0, b"abc")[..8], &frame(DATA, 0, b"abc")[8..9]),
         ] {
-            meter.take(begun, now);
+            take(&mut meter, begun, now);
             assert_eq!(meter.midway(), Some(now), "{begun:?}");
             // Byte by byte: it is the beginning that counts.
             let (last, before) = rest.split_last().expect("something");
             for byte in before {
-                meter.take(&[*byte], later);
+                take(&mut meter, &[*byte], later);
                 assert_eq!(meter.midway(), Some(now), "{begun:?}");
             }
-            meter.take(&[*last], later);
+            take(&mut meter, &[*last], later);
             assert_eq!(meter.midway(), None, "{begun:?} {rest:?}");
             if begun[3..].first() == Some(&DATA) {
-                meter.take(b"abc", later);
+                take(&mut meter, b"abc", later);
             }
         }
     }
@@ -180,7 +213,7 @@ mod tests {
     fn data_has_the_time_of_the_body_that_it_belongs_to() {
         let now = Instant::now();
         let mut meter = greeted(now);
-        meter.take(&frame(DATA, 0, b"abc")[..10], now);
+        take(&mut meter, &frame(DATA, 0, b"abc")[..10], now);
         assert_eq!(meter.midway(), None);
     }
 
@@ -191,10 +224,10 @@ mod tests {
             let mut meter = greeted(now);
             let one = frame(kind, END_HEADERS, &vec![0; payload]);
             for _ in 0..limits::CONTROL_FRAMES {
-                assert!(meter.take(&one, now), "{kind}");
+                assert_eq!(meter.take(&one, now), Ok(()), "{kind}");
             }
-            assert!(!meter.take(&one, now), "{kind}");
-            assert!(meter.take(&one, now + Duration::from_secs(1)), "{kind}: a second later some more");
+            assert_eq!(meter.take(&one, now), Err(Offence::Flood), "{kind}");
+            assert!(meter.take(&one, now + Duration::from_secs(1)).is_ok(), "{kind}: a second later some more");
         }
     }
 
@@ -205,7 +238,7 @@ mod tests {
         for _ in 0..10 * limits::CONTROL_FRAMES {
             meter.earn();
             for frame in [frame(8, 0, &[0; 4]), frame(8, 0, &[0; 4]), frame(DATA, 0, b"x"), frame(HEADERS, 4, b"x")] {
-                assert!(meter.take(&frame, now));
+                take(&mut meter, &frame, now);
             }
         }
     }
@@ -213,13 +246,14 @@ mod tests {
     #[test]
     fn how_frames_are_cut_into_reads_makes_no_difference() {
         let now = Instant::now();
-        let bytes: Vec<u8> = PREFACE.into_iter().chain((0..300).flat_map(|_| frame(6, 0, &[7; 8]))).collect();
+        let pings = (0..300).flat_map(|_| frame(6, 0, &[7; 8]));
+        let bytes: Vec<u8> = PREFACE.into_iter().chain(frame(SETTINGS, 0, b"")).chain(pings).collect();
         for step in [1, 2, 7, 17, 64, bytes.len()] {
             let mut meter = Meter::new(now);
             for piece in bytes.chunks(step) {
-                assert!(meter.take(piece, now));
+                take(&mut meter, piece, now);
             }
-            assert_eq!(meter.tokens, limits::CONTROL_FRAMES - 300, "{step}");
+            assert_eq!(meter.tokens, limits::CONTROL_FRAMES - limits::SETTINGS_COST - 300, "{step}");
             assert_eq!(meter.midway(), None);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::limits;
 use super::super::stream::Stream;
-use super::meter::Meter;
+use super::meter::{Meter, Offence};
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -127,13 +127,17 @@ impl AsyncRead for Metered {
         self.reads += 1;
         let now = Instant::now();
         self.vitals.heard.set(now);
-        if !self.vitals.meter.borrow_mut().take(&buf.filled()[before..], now) {
-            self.vitals.flooded.set(true);
-            cx.waker().wake_by_ref();
-            buf.set_filled(before);
-            return Poll::Pending;
+        let taken = self.vitals.meter.borrow_mut().take(&buf.filled()[before..], now);
+        match taken {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Offence::NoSettings) => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Err(Offence::Flood) => {
+                self.vitals.flooded.set(true);
+                cx.waker().wake_by_ref();
+                buf.set_filled(before);
+                Poll::Pending
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -3,6 +3,11 @@
 //! A connection may have so many messages with its target that were not received. Beyond that, and beyond its rates,
 //! the socket is not read: what was read already waits here, and the rest in the client.
 //!
+//! Who has used its credit up goes on a turn after its target received some of it, when all sockets were looked at: the
+//! messages of others come in between. And what it may have with a target that serves others, too, becomes what the
+//! target receives promptly; if it was late, the next turn is left to the others as well: so those who send little have little to wait for behind one who sends much, and a
+//! target of one's own costs nothing of that. It is decided where credit was used up, and nowhere else.
+//!
 //! A client that breaks the protocol is not read any further, but what it sent before that is still answered
 //! ([`Session::settle`]).
 
@@ -19,27 +24,36 @@ use std::time::Duration;
 pub(super) const CREDIT_MESSAGES: u32 = 64;
 /// Bytes that it may have there. One message of any size fits an empty account.
 pub(super) const CREDIT_BYTES: u64 = 256 << 10;
+/// How long the target may take to receive what a connection may have with it, if it serves others, too.
+const PROMPT: Duration = Duration::from_micros(100);
 /// How long a client's last good messages may wait to be received once it has broken the protocol.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the target has not received yet.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Credit {
     messages: u32,
+    /// How many it may be.
+    allowed: u32,
     bytes: u64,
 }
 
 /// What most connections do without, most of the time.
 #[derive(Default)]
 pub(super) struct Rare {
-    /// Read, and not acted on.
+    /// What was read last; not acted on from `taken` on.
     input: Vec<u8>,
+    taken: usize,
     /// Refused by the target's full mailbox; it goes first.
     pub(super) stalled: Option<Box<Message>>,
     /// A large compressed message; what came behind it waits.
     pub(super) unpacking: Option<Box<Unpacking>>,
-    /// Why the socket is not read, if it is not.
+    /// The socket is not read.
     paused: bool,
+    /// Since when the credit is used up, if that is why.
+    spent: Option<Time>,
+    /// It was given back late, and this turn is left to the others.
+    yields: bool,
     /// How the client broke the protocol. Nothing more is read; the close frame waits for the last answers.
     fault: Option<Fault>,
     messages: Option<Bucket>,
@@ -103,19 +117,29 @@ impl Session {
         self.rare.as_ref().is_some_and(|rare| rare.paused)
     }
 
+    /// Whether the socket is not read because the credit is used up.
+    pub(super) fn is_spent(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.spent.is_some())
+    }
+
     /// Acts on what the client sent, as far as it may; the rest is kept.
     pub(super) fn feed(&mut self, mut input: &mut [u8], cx: &mut Cx<'_>) -> Option<Exit> {
-        if self.is_paused() {
-            self.keep(input);
-            return None;
+        let exit = if self.is_paused() { None } else { self.act_on(&mut input, cx) };
+        if let Some(rare) = self.rare.as_mut().filter(|rare| rare.paused && rare.fault.is_none()) {
+            rare.input.extend_from_slice(input);
         }
+        exit
+    }
+
+    /// Acts on what the client sent and takes it from `input`, until it has to wait.
+    fn act_on(&mut self, input: &mut &mut [u8], cx: &mut Cx<'_>) -> Option<Exit> {
         while self.phase == Phase::Open {
             if !input.is_empty() && self.must_wait(cx) {
-                self.keep(input);
+                self.pause();
                 return None;
             }
             let before = input.len();
-            let got = match self.decoder.next(&mut input) {
+            let got = match self.decoder.next(input) {
                 None => Got::Part,
                 Some(Event::Message { binary, data }) => Got::Message(binary, Bytes::copy_from_slice(data)),
                 Some(Event::Deflated { binary, data }) => {
@@ -157,7 +181,7 @@ impl Session {
                 Got::Unpacking(unpacking) => {
                     self.decoder.settle();
                     self.rare.get_or_insert_default().unpacking = Some(unpacking);
-                    self.keep(input);
+                    self.pause();
                     return None;
                 }
                 Got::Ping(data) => {
@@ -222,15 +246,50 @@ impl Session {
         if !rare.paused || waits {
             return None;
         }
+        if let Some(since) = rare.spent
+            && !self.renew_credit(since, cx)
+        {
+            return None;
+        }
+        let rare = self.rare.as_mut()?;
         rare.paused = false;
         self.agenda.figures.paused.sub(1);
         let mut input = std::mem::take(&mut rare.input);
+        let taken = std::mem::take(&mut rare.taken);
         if rare.messages.is_none() && rare.bytes.is_none() && rare.told.is_none() {
             self.rare = None;
         }
         self.seen(cx.now());
         self.mark();
-        self.feed(&mut input, cx)
+        let mut rest = &mut input[taken..];
+        let exit = self.act_on(&mut rest, cx);
+        let left = rest.len();
+        // Most of it may have to wait again, so it stays where it is.
+        if let Some(rare) = self.rare.as_mut().filter(|rare| left > 0 && rare.paused && rare.fault.is_none()) {
+            rare.taken = input.len() - left;
+            rare.input = input;
+        }
+        exit
+    }
+
+    /// Whether there is credit again; it was used up `since` then. If there is not, a receipt wakes the session.
+    fn renew_credit(&mut self, since: Time, cx: &mut Cx<'_>) -> bool {
+        let Some(rare) = self.rare.as_mut() else { return true };
+        if !std::mem::take(&mut rare.yields) {
+            let (messages, bytes) = cx.take_receipts();
+            self.credit.give_back(messages, bytes);
+            if self.credit.is_used_up() {
+                cx.wake_on_receipts(true);
+                return false;
+            }
+            rare.yields = self.credit.adapt(cx.now().since(since), cx.is_shared(self.target));
+            if rare.yields {
+                self.rest_a_turn();
+                return false;
+            }
+        }
+        rare.spent = None;
+        true
     }
 
     /// A message of the client's that waits for its target, for another one: it was not delivered yet.
@@ -242,12 +301,18 @@ impl Session {
     pub(super) fn take_input(&mut self) -> Vec<u8> {
         let Some(rare) = self.rare.take() else { return Vec::new() };
         self.agenda.figures.paused.sub(u64::from(rare.paused));
-        rare.input
+        let mut input = rare.input;
+        input.drain(..rare.taken);
+        input
     }
 
     /// A new target: nothing of this connection waits there, and what the old one still receives does not count.
     pub(super) fn reset_credit(&mut self, cx: &mut Cx<'_>) {
         self.credit = Credit::default();
+        if let Some(rare) = &mut self.rare {
+            rare.spent = None;
+            rare.yields = false;
+        }
         cx.forget_receipts();
     }
 
@@ -295,6 +360,7 @@ impl Session {
             self.credit.give_back(messages, bytes);
             if self.credit.is_used_up() {
                 cx.wake_on_receipts(true);
+                self.rare.get_or_insert_default().spent = Some(cx.now());
                 return true;
             }
         }
@@ -331,10 +397,9 @@ impl Session {
         }
     }
 
-    /// Keeps what was read until it may be acted on.
-    fn keep(&mut self, input: &[u8]) {
+    /// What was read is kept until it may be acted on.
+    fn pause(&mut self) {
         let rare = self.rare.get_or_insert_default();
-        rare.input.extend_from_slice(input);
         if !std::mem::replace(&mut rare.paused, true) {
             self.agenda.figures.paused.add(1);
             self.mark();
@@ -342,9 +407,28 @@ impl Session {
     }
 }
 
+impl Default for Credit {
+    fn default() -> Credit {
+        Credit { messages: 0, allowed: CREDIT_MESSAGES, bytes: 0 }
+    }
+}
+
 impl Credit {
     fn is_used_up(self) -> bool {
-        self.messages >= CREDIT_MESSAGES || self.bytes >= CREDIT_BYTES
+        self.messages >= self.allowed || self.bytes >= CREDIT_BYTES
+    }
+
+    /// All of it was used, and it took the target so long to receive some; `shared`: others wait there as well.
+    /// Whether it was too long for them.
+    fn adapt(&mut self, took: Duration, shared: bool) -> bool {
+        let late = shared && took > PROMPT;
+        if late {
+            let share = PROMPT.as_nanos() as f64 / took.as_nanos() as f64;
+            self.allowed = (f64::from(self.allowed) * share).max(1.0) as u32;
+        } else if !shared || took < PROMPT / 2 {
+            self.allowed = (self.allowed * 2).min(CREDIT_MESSAGES);
+        }
+        late
     }
 
     /// Receipts of messages to an earlier target may be among them: they count for nothing more than nothing.

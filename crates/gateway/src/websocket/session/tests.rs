@@ -3,6 +3,7 @@
 mod client;
 mod compressed;
 mod ends;
+mod flood;
 mod pressure;
 mod stage;
 mod target;

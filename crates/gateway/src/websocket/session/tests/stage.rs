@@ -163,15 +163,57 @@ impl Stage {
         self.shard.begin(self.now);
         loop {
             while self.shard.run(64) {}
+            self.go_on();
+            while self.shard.run(64) {}
             self.agenda.take(&mut Vec::new());
             let act = self.write();
             self.agenda.end_turn(!self.shard.has_ready());
             let session = self.session.borrow();
             let unfinished = session.has_output() && !session.is_blocked() && self.takes != Some(0);
-            if !act && !unfinished && self.agenda.is_empty() {
+            if !act && !unfinished && self.agenda.is_empty() && !self.agenda.has_rested() {
                 break;
             }
         }
+    }
+
+    /// Lets the session go on with what it has read, as the sockets do at the beginning of a turn.
+    fn go_on(&mut self) {
+        let mut rested = Vec::new();
+        self.agenda.take_rested(&mut rested);
+        for _ in rested {
+            let session = self.session.clone();
+            self.shard.enter(self.client, |cx| (session.borrow_mut().on_turn(cx), ()));
+        }
+    }
+
+    /// One turn that begins so much later, and nothing after it.
+    pub(super) fn one_turn(&mut self, later: Duration) {
+        self.now = self.now.after(later);
+        self.shard.begin(self.now);
+        self.go_on();
+        while self.shard.run(64) {}
+        self.agenda.take(&mut Vec::new());
+        self.write();
+        self.agenda.end_turn(true);
+    }
+
+    /// Lets a target that was deaf look at its mail when it runs next.
+    pub(super) fn prod(&mut self) {
+        let target = self.target.pid();
+        self.shard.enter(target, |_| (Next::Again, ()));
+    }
+
+    /// Another process that monitors the target.
+    pub(super) fn share(&mut self) -> Pid {
+        let (other, target) = (spawn(&mut self.shard, "app:processes").pid(), self.target.pid());
+        self.shard.enter(other, |cx| (Next::Wait, cx.monitor(target).expect("alive")));
+        other
+    }
+
+    /// Sends a message without a body.
+    pub(super) fn tell(&mut self, from: Pid, to: Pid, topic: &str) {
+        let message = Message { topic: Topic::from(topic), from, body: Body::None };
+        self.shard.enter(from, |cx| (Next::Wait, cx.send(to, message).expect("there is room")));
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
