@@ -18,6 +18,7 @@ use hdrhistogram::Histogram;
 
 use crate::connection::Connection;
 use crate::poller::Poller;
+use crate::server::Kind;
 use crate::usage;
 
 /// One load with its size.
@@ -33,6 +34,8 @@ pub(crate) enum Load {
     Connect { at_once: usize },
     /// Connections that do nothing.
     Idle { connections: usize },
+    /// As [`Load::Echo`] with one in flight, for our own server with one shard and with two.
+    Shards { connections: usize },
 }
 
 /// Where a server listens and which process it is.
@@ -49,6 +52,8 @@ pub(crate) struct Span {
     pub(crate) measured: Duration,
     /// Bytes of a message.
     pub(crate) payload: usize,
+    /// Whether a run fails whose own lateness says that its latencies are not the server's.
+    pub(crate) judges: bool,
 }
 
 /// What one round found.
@@ -66,12 +71,74 @@ impl Load {
     /// What [`Sample::figure`] is.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Load::Echo { .. } => "µs CPU per message",
+            Load::Echo { .. } | Load::Shards { .. } => "µs CPU per message",
             Load::Open { .. } => "µs at p99.9",
             Load::Broadcast { .. } => "µs CPU per delivery",
             Load::Connect { .. } => "µs CPU per connection",
             Load::Idle { .. } => "KB per connection",
         }
+    }
+
+    /// A figure with its unit, briefly.
+    pub(crate) fn shown(self, figure: f64) -> String {
+        match self {
+            Load::Idle { .. } => format!("{figure:.2} KB"),
+            Load::Open { .. } => format!("{figure:.0} µs"),
+            _ => format!("{figure:.2} µs"),
+        }
+    }
+
+    /// What [`Sample::figure`] measures, in words.
+    pub(crate) fn measure(self) -> &'static str {
+        match self {
+            Load::Echo { .. } | Load::Shards { .. } => "CPU per message",
+            Load::Open { .. } => "p99.9",
+            Load::Broadcast { .. } => "CPU per delivery",
+            Load::Connect { .. } => "CPU per connection",
+            Load::Idle { .. } => "resident memory per connection",
+        }
+    }
+
+    /// What `server` is to be beside [`Load::base`] at most.
+    pub(crate) fn goal(self, server: Kind) -> Option<f64> {
+        match (self, server) {
+            (Load::Broadcast { .. }, Kind::Group) => Some(1.0),
+            (Load::Echo { in_flight: 1, .. } | Load::Broadcast { .. } | Load::Shards { .. }, _) => Some(1.1),
+            (Load::Echo { .. }, _) => Some(1.7),
+            (Load::Open { .. } | Load::Connect { .. }, _) => Some(1.2),
+            // Nothing that has to do with Bun's.
+            (Load::Idle { .. }, _) => None,
+        }
+    }
+
+    /// Whether a server has something to show under this load.
+    pub(crate) fn suits(self, server: Kind) -> bool {
+        match server {
+            Kind::TwoShards => matches!(self, Load::Shards { .. }),
+            Kind::Group => matches!(self, Load::Broadcast { .. }),
+            Kind::Moonwire => true,
+            // It does not keep half of Bun's rate.
+            Kind::Ws if matches!(self, Load::Open { rate: None, .. }) => false,
+            Kind::Bun | Kind::Ws | Kind::Floor => !matches!(self, Load::Shards { .. }),
+        }
+    }
+
+    /// Beside whom the others are shown.
+    pub(crate) fn base(self) -> Kind {
+        if matches!(self, Load::Shards { .. }) { Kind::Moonwire } else { Kind::Bun }
+    }
+
+    /// The command that puts it on all servers.
+    pub(crate) fn command(self) -> String {
+        let words = match self {
+            Load::Echo { connections, in_flight } => format!("echo -c {connections} -k {in_flight}"),
+            Load::Open { connections, .. } => format!("open -c {connections}"),
+            Load::Broadcast { receivers } => format!("broadcast -r {receivers}"),
+            Load::Connect { at_once } => format!("connect --at-once {at_once}"),
+            Load::Idle { connections } => format!("idle -c {connections}"),
+            Load::Shards { connections } => format!("shards -c {connections}"),
+        };
+        format!("cargo xtask bench {words}")
     }
 
     /// Puts one round of this load on `target`.
@@ -83,6 +150,7 @@ impl Load {
             Load::Broadcast { receivers } => broadcast::run(target, span, receivers),
             Load::Connect { at_once } => connect::run(target, span, at_once),
             Load::Idle { connections } => idle::run(target, connections),
+            Load::Shards { connections } => echo::run(target, span, connections, 1),
         }
     }
 }
@@ -104,6 +172,7 @@ impl fmt::Display for Load {
                 write!(f, "connect, one echo, close; {at_once} at once")
             }
             Load::Idle { connections } => write!(f, "{connections} idle connections"),
+            Load::Shards { connections } => write!(f, "echo, {connections} connections, two shards against one"),
         }
     }
 }
@@ -231,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_wrong_echo_ends_every_load_loudly() {
-        let span = Span { warm_up: Duration::from_secs(60), measured: Duration::from_secs(60), payload: 32 };
+        let span =
+            Span { warm_up: Duration::from_secs(60), measured: Duration::from_secs(60), payload: 32, judges: true };
         for load in [
             Load::Echo { connections: 1, in_flight: 1 },
             Load::Open { connections: 1, rate: Some(10.0) },

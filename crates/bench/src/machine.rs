@@ -1,6 +1,7 @@
 //! The machine: which core runs what, how many sockets a process may have, and how it is named.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,9 +21,21 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core}"))
 }
 
+/// Lets the calling thread, and the processes it starts from now on, run on all cores that this program was given.
+pub(crate) fn unpin() -> Result<()> {
+    sched_setaffinity(None, &given()?).context("cannot run on all cores")
+}
+
+/// The cores that this program may use, as they were before anything was bound to one.
+fn given() -> Result<CpuSet> {
+    static GIVEN: OnceLock<CpuSet> = OnceLock::new();
+    let now = sched_getaffinity(None)?;
+    Ok(*GIVEN.get_or_init(|| now))
+}
+
 /// The first two cores that this process may use.
 pub(crate) fn two_cores() -> Result<Option<Cores>> {
-    let set = sched_getaffinity(None)?;
+    let set = given()?;
     let mut allowed = (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core));
     Ok(match (allowed.next(), allowed.next()) {
         (Some(server), Some(load)) => Some(Cores { server, load }),

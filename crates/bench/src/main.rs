@@ -5,12 +5,15 @@
 //!
 //! Read [`suite`] for how a run goes, [`load`] for what is asked, [`server`] for who is asked,
 //! [`report`] for what is printed; the rest are parts of the generator. [`siege`] does harm to our
-//! own server instead and counts what is lost.
+//! own server instead and counts what is lost; [`flame`] looks where its time goes.
 
+mod flame;
 mod siege;
 mod suite;
 
+mod code;
 mod load;
+mod rate;
 mod server;
 
 mod floor;
@@ -25,7 +28,6 @@ mod machine;
 mod payload;
 mod usage;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,8 +38,12 @@ use clap::{Args, Parser, Subcommand};
 use floor::Answer;
 use load::{Load, Span};
 use machine::Cores;
+use report::page;
 use server::{Kind, Places};
 use suite::Plan;
+
+/// All that can be measured; each load takes those that suit it.
+const EVERYBODY: &str = "moonwire,group,two-shards,bun,ws,floor";
 
 /// Moonwire beside its rivals: processor time per message, latency and memory.
 #[derive(Parser)]
@@ -51,7 +57,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Mode {
-    /// Every load of docs/performance.md (the default).
+    /// Every load, into docs/performance.md and its pictures (the default; with --quick nothing is written).
     All,
     /// Closed loop: some messages of each connection are always on their way.
     Echo {
@@ -83,6 +89,13 @@ enum Mode {
         #[arg(short, long, default_value_t = 15_000)]
         connections: usize,
     },
+    /// Our own server with two shards beside one: what a message costs both.
+    Shards {
+        #[arg(short, long, default_value_t = 100)]
+        connections: usize,
+    },
+    /// Write docs/flame.svg: where the time of an echo goes. Needs perf.
+    Flame(flame::Options),
     /// Do harm to our own server, and count what is lost (docs/reliability.md).
     Siege(siege::Options),
     /// Be the floor: a bare epoll echo server.
@@ -96,15 +109,15 @@ struct Common {
     #[arg(long, global = true)]
     quick: bool,
     /// Who is measured.
-    #[arg(long, global = true, value_delimiter = ',', default_value = "moonwire,bun,ws,floor")]
+    #[arg(long, global = true, value_delimiter = ',', default_value = EVERYBODY)]
     servers: Vec<Kind>,
     /// Rounds, of which the median counts [default: 5, quick: 1]
     #[arg(long, global = true)]
     rounds: Option<usize>,
-    /// Seconds that are measured in each round [default: 4, quick: 1]
+    /// Seconds that are measured in each round [default: 1.5, quick: 1]
     #[arg(long, global = true)]
     seconds: Option<f64>,
-    /// Seconds of load before that [default: 1, quick: 0.5]
+    /// Seconds of load before that [default: 0.5]
     #[arg(long, global = true)]
     warm_up: Option<f64>,
     /// Bytes of a message.
@@ -122,9 +135,12 @@ struct Common {
     /// Let the system choose the cores.
     #[arg(long, global = true)]
     no_pin: bool,
-    /// Also write the table, with machine and versions, to this file.
-    #[arg(long, global = true, value_name = "FILE")]
-    out: Option<PathBuf>,
+    /// Our own server [default: the one that was built with this program]
+    #[arg(long, global = true, env = "MOONWIRE_BIN")]
+    binary: Option<PathBuf>,
+    /// The bench of processes, whose part `code` belongs to everything.
+    #[arg(long, global = true, hide = true)]
+    processes: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -139,6 +155,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     let common = cli.common;
+    let mut whole = false;
     let loads = match cli.mode.unwrap_or(Mode::All) {
         Mode::Floor { answer } => {
             floor::serve(answer)?;
@@ -148,37 +165,45 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let kept = siege::run(&options, common.quick, common.rounds)?;
             return Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Mode::All => suite::all(common.quick),
+        Mode::Flame(options) => {
+            flame::run(&options, &Places::find(common.binary)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Mode::All => {
+            whole = true;
+            suite::all(common.quick)
+        }
         Mode::Echo { connections, in_flight } => vec![Load::Echo { connections, in_flight }],
         Mode::Open { connections, rate } => vec![Load::Open { connections, rate }],
         Mode::Broadcast { receivers } => vec![Load::Broadcast { receivers }],
         Mode::Connect { at_once } => vec![Load::Connect { at_once }],
         Mode::Idle { connections } => vec![Load::Idle { connections }],
+        Mode::Shards { connections } => vec![Load::Shards { connections }],
     };
-    let places = Places::find()?;
+    let places = Places::find(common.binary.clone())?;
     let plan = common.plan()?;
-    let open_files = machine::raise_open_files()?;
+    machine::raise_open_files()?;
     server::prepare(&plan.servers, &places)?;
-
-    let machine = machine::describe();
-    let versions: Vec<String> = plan.servers.iter().map(|one| one.version(&places)).collect();
-    println!("{machine}; {open_files} open files a process");
-    println!("{}", versions.join("; "));
-    match plan.cores {
-        Some(Cores { server, load }) => println!("servers on core {server}, load on core {load}"),
-        None => println!("not pinned to cores"),
-    }
+    let circumstances = circumstances(&plan, &places);
+    circumstances.iter().for_each(|sentence| println!("{sentence}"));
 
     let mut outcomes = Vec::new();
     for load in loads {
         outcomes.extend(suite::run(load, &plan, &places)?);
     }
-    let table = report::table(&outcomes);
-    println!("\n{table}");
-    if let Some(file) = &common.out {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let command = format!("cargo xtask bench {}", arguments.join(" "));
-        fs::write(file, report::page(&table, &machine, &versions, command.trim()))?;
+    let code = match &common.processes {
+        Some(program) if whole => code::run(program, plan.rounds)?,
+        _ => Vec::new(),
+    };
+    println!("\n{}", report::table(&outcomes));
+    for one in &code {
+        let ratio = one.ratio().map_or(f64::NAN, |ratio| ratio.median);
+        println!("Luau code, {}: {ratio:.2} of the plain interpreter's time", one.workload);
+    }
+    if whole && !common.quick {
+        page::write(&places.root, &page::Found { outcomes: &outcomes, code: &code, circumstances })?;
+        // The figures are there by now: a machine without perf keeps the picture that it has.
+        flame::run(&flame::Options::default(), &places).unwrap_or_else(|error| eprintln!("no flame graph: {error:#}"));
     }
     let failed = outcomes.iter().filter(|one| one.samples.is_err()).count();
     if failed > 0 {
@@ -188,9 +213,30 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the figures depend on.
+fn circumstances(plan: &Plan, places: &Places) -> Vec<String> {
+    let mut versions: Vec<String> = plan.servers.iter().map(|one| one.version(places)).collect();
+    versions.dedup();
+    let Span { warm_up, measured, payload, .. } = plan.span;
+    let pinned = match plan.cores {
+        Some(Cores { server, load }) => format!("servers on core {server}, load on core {load}"),
+        None => "not bound to cores".to_owned(),
+    };
+    vec![
+        format!("Machine: {}; {pinned}.", machine::describe()),
+        format!("Versions: {}.", versions.join("; ")),
+        format!(
+            "{} rounds, every server in each; {} s each, after {} s of warming up; messages of {payload} bytes.",
+            plan.rounds,
+            measured.as_secs_f64(),
+            warm_up.as_secs_f64()
+        ),
+    ]
+}
+
 impl Common {
     fn plan(&self) -> Result<Plan> {
-        let (rounds, seconds, warm_up) = if self.quick { (1, 1.0, 0.5) } else { (5, 4.0, 1.0) };
+        let (rounds, seconds, warm_up) = if self.quick { (1, 1.0, 0.5) } else { (5, 1.5, 0.5) };
         let cores = if self.no_pin {
             None
         } else {
@@ -207,6 +253,7 @@ impl Common {
                 warm_up: Duration::try_from_secs_f64(self.warm_up.unwrap_or(warm_up))?,
                 measured: Duration::try_from_secs_f64(self.seconds.unwrap_or(seconds))?,
                 payload: self.payload,
+                judges: !self.quick,
             },
             shards: self.shards,
             cores,

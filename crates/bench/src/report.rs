@@ -1,20 +1,24 @@
-//! Medians, ratios beside Bun, and the table that shows them.
+//! Medians, ratios within a round, and the table that shows them.
+//!
+//! [`page`] puts them into docs/performance.md, [`plot`] draws them.
+
+pub(crate) mod page;
+pub(crate) mod plot;
 
 use std::fmt::Write as _;
 
-use crate::load::{Load, Sample};
-use crate::server::Kind;
+use crate::load::Sample;
 use crate::suite::Outcome;
 
 /// The columns; all but the first two hold numbers.
 const COLUMNS: [&str; 8] =
-    ["load", "server", "median", "beside Bun", "lowest to highest", "per second", "core used", "p50, p99 (µs)"];
+    ["load", "server", "median", "ratio", "lowest to highest", "per second", "core used", "p50, p99 (µs)"];
 
 /// The table of a run, in Markdown that also reads well in a terminal.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     for outcome in outcomes {
-        rows.push(row(outcome, bun_of(outcomes, outcome.load)));
+        rows.push(row(outcome, outcomes));
     }
     let mut widths = [0; COLUMNS.len()];
     for row in &rows {
@@ -32,14 +36,33 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// The page for `--out`: the table, and what it takes to see the same again.
-pub(crate) fn page(table: &str, machine: &str, versions: &[String], command: &str) -> String {
-    format!(
-        "# Performance\n\nWritten by `{command}`.\n\nMachine: {machine}. {}.\n\n\
-         Processor time is the server's own, user and kernel, all its threads, read from the kernel.\n\
-         Medians of interleaved rounds; less is better; every echo was compared byte for byte.\n\n{table}",
-        versions.join("; ")
-    )
+/// A figure beside that of another server, in the same rounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratio {
+    /// The median of the rounds.
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+}
+
+/// `outcome` beside the server that its load is compared with; none where one of the two has failed.
+pub(crate) fn ratio(outcome: &Outcome, outcomes: &[Outcome]) -> Option<Ratio> {
+    let base = |other: &&Outcome| other.load == outcome.load && other.server == outcome.load.base();
+    let base = outcomes.iter().find(base)?.samples.as_ref().ok()?;
+    let pairs = outcome.samples.as_ref().ok()?.iter().zip(base);
+    ratio_of(&pairs.map(|(ours, theirs)| ours.figure / theirs.figure).collect::<Vec<f64>>())
+}
+
+/// The median of some ratios, and between which they lie.
+pub(crate) fn ratio_of(rounds: &[f64]) -> Option<Ratio> {
+    let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(Ratio { median: median(rounds)?, lowest, highest })
+}
+
+/// The median of an outcome's figures.
+pub(crate) fn figure(outcome: &Outcome) -> Option<f64> {
+    median(&outcome.samples.as_ref().ok()?.iter().map(|sample| sample.figure).collect::<Vec<f64>>())
 }
 
 /// The middle of `values`, the mean of the two middle ones if they are even in number.
@@ -53,7 +76,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some((sorted[sorted.len() / 2 - 1] + upper) / 2.0)
 }
 
-fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
+fn row(outcome: &Outcome, outcomes: &[Outcome]) -> [String; COLUMNS.len()] {
     let load = outcome.load.to_string();
     let server = outcome.server.name().to_owned();
     let samples = match &outcome.samples {
@@ -82,18 +105,12 @@ fn row(outcome: &Outcome, bun: Option<f64>) -> [String; COLUMNS.len()] {
         load,
         server,
         format!("{figure:.2} {}", outcome.load.unit()),
-        bun.map_or_else(String::new, |bun| format!("{:.2}", figure / bun)),
+        ratio(outcome, outcomes).map_or_else(String::new, |ratio| format!("{:.2}", ratio.median)),
         format!("{lowest:.2} to {highest:.2}"),
         format!("{per_second:.0}"),
         if outcome.load.unit().starts_with("µs CPU") { core_used } else { String::new() },
         if latency { format!("{:.0}, {:.0}", percentile(0), percentile(1)) } else { String::new() },
     ]
-}
-
-fn bun_of(outcomes: &[Outcome], load: Load) -> Option<f64> {
-    let bun = outcomes.iter().find(|outcome| outcome.load == load && outcome.server == Kind::Bun)?;
-    let samples = bun.samples.as_ref().ok()?;
-    median(&samples.iter().map(|one| one.figure).collect::<Vec<f64>>())
 }
 
 fn line(text: &mut String, cells: &[String; COLUMNS.len()], widths: &[usize; COLUMNS.len()]) {
@@ -109,10 +126,12 @@ fn line(text: &mut String, cells: &[String; COLUMNS.len()], widths: &[usize; COL
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::load::Load;
+    use crate::server::Kind;
 
-    fn outcome(server: Kind, figures: &[f64]) -> Outcome {
+    pub(crate) fn outcome(server: Kind, figures: &[f64]) -> Outcome {
         let samples = figures.iter().map(|&figure| Sample { figure, per_second: 1000.0, latency: None }).collect();
         Outcome { load: Load::Echo { connections: 100, in_flight: 1 }, server, samples: Ok(samples) }
     }
@@ -125,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_medians_and_their_ratio_to_buns() {
-        let text = table(&[outcome(Kind::Bun, &[8.0, 7.0, 100.0]), outcome(Kind::Moonwire, &[9.0, 10.0, 8.0])]);
+    fn the_table_shows_medians_and_ratios_to_bun_in_the_same_round() {
+        let text = table(&[outcome(Kind::Bun, &[8.0, 7.0, 100.0]), outcome(Kind::Moonwire, &[9.0, 8.0, 10.0])]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[2].contains("8.00 µs CPU per message"), "{text}");

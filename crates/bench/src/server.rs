@@ -17,8 +17,12 @@ use crate::load::Target;
 /// A server that can be measured. All print `… listening on http://ADDRESS` and then `ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Moonwire, the full path through a Luau process (`target/release/moonwire`).
+    /// Moonwire, the full path through a Luau process, written as the documents write it.
     Moonwire,
+    /// Moonwire whose room sends to a group of its clients; only under broadcasts.
+    Group,
+    /// Moonwire with two shards; only where they are compared with one.
+    TwoShards,
     /// Bun's own server, uWebSockets inside.
     Bun,
     /// The ws package on Node.
@@ -33,7 +37,12 @@ pub(crate) struct Places {
     pub(crate) root: PathBuf,
     /// Packages and logs.
     pub(crate) work: PathBuf,
+    /// Our own server: what was built with this program, unless another one is named.
+    pub(crate) moonwire: PathBuf,
 }
+
+/// What npm installs for the rivals, in which version.
+const PACKAGES: [(Kind, &str, &str); 2] = [(Kind::Bun, "bun", "1.4.5"), (Kind::Ws, "ws", "8.23.0")];
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -45,7 +54,7 @@ pub(crate) struct Server {
 }
 
 impl Places {
-    pub(crate) fn find() -> Result<Places> {
+    pub(crate) fn find(moonwire: Option<PathBuf>) -> Result<Places> {
         let here = std::env::current_dir()?;
         let root = here
             .ancestors()
@@ -54,7 +63,8 @@ impl Places {
             .to_path_buf();
         let work = root.join("target/bench");
         fs::create_dir_all(&work)?;
-        Ok(Places { root, work })
+        let moonwire = moonwire.unwrap_or(std::env::current_exe()?.with_file_name("moonwire"));
+        Ok(Places { root, work, moonwire })
     }
 }
 
@@ -62,6 +72,8 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Moonwire => "moonwire",
+            Kind::Group => "moonwire, pg.broadcast",
+            Kind::TwoShards => "moonwire, two shards",
             Kind::Bun => "bun",
             Kind::Ws => "ws",
             Kind::Floor => "floor",
@@ -76,12 +88,14 @@ impl Kind {
         };
         let rivals = places.root.join("crates/bench/rivals");
         Ok(match self {
-            Kind::Moonwire => {
-                let app = match answer {
-                    Answer::Echo => "examples/echo",
-                    Answer::Publish => "crates/bench/apps/broadcast",
+            Kind::Moonwire | Kind::Group | Kind::TwoShards => {
+                let app = match (answer, self) {
+                    (Answer::Echo, _) => "examples/echo",
+                    (Answer::Publish, Kind::Group) => "crates/bench/apps/group",
+                    (Answer::Publish, _) => "crates/bench/apps/broadcast",
                 };
-                let mut command = Command::new(moonwire(places));
+                let shards = if self == Kind::TwoShards { 2 } else { shards };
+                let mut command = Command::new(&places.moonwire);
                 command
                     .arg("run")
                     .arg(places.root.join(app))
@@ -110,7 +124,7 @@ impl Kind {
     /// What it calls itself, for the report.
     pub(crate) fn version(self, places: &Places) -> String {
         let (mut command, prefix) = match self {
-            Kind::Moonwire => (Command::new(moonwire(places)), ""),
+            Kind::Moonwire | Kind::Group | Kind::TwoShards => (Command::new(&places.moonwire), ""),
             Kind::Bun => (Command::new(places.work.join("node_modules/.bin/bun")), "Bun "),
             Kind::Ws => (Command::new("node"), "Node "),
             Kind::Floor => return "floor: crates/bench/src/floor.rs".to_owned(),
@@ -127,20 +141,16 @@ impl Kind {
     }
 }
 
-fn moonwire(places: &Places) -> PathBuf {
-    places.root.join("target/release/moonwire")
-}
-
 /// Makes sure that every one of `kinds` can start: installs packages, names what is missing.
 pub(crate) fn prepare(kinds: &[Kind], places: &Places) -> Result<()> {
-    let wanted = [(Kind::Bun, "bun"), (Kind::Ws, "ws")];
-    let missing: Vec<&str> = wanted
+    let missing: Vec<String> = PACKAGES
         .into_iter()
-        .filter(|(kind, package)| {
+        .filter(|(kind, package, version)| {
             let folder = places.work.join("node_modules").join(package);
-            kinds.contains(kind) && !folder.join("package.json").exists()
+            let installed = fs::read_to_string(folder.join("package.json")).unwrap_or_default();
+            kinds.contains(kind) && package_version(&installed) != Some(version)
         })
-        .map(|(_, package)| package)
+        .map(|(_, package, version)| format!("{package}@{version}"))
         .collect();
     if !missing.is_empty() {
         eprintln!("installing {} into target/bench", missing.join(" and "));
@@ -153,10 +163,11 @@ pub(crate) fn prepare(kinds: &[Kind], places: &Places) -> Result<()> {
             .context("npm is needed for the rivals")?;
         ensure!(status.success(), "npm install failed");
     }
-    if kinds.contains(&Kind::Moonwire) && !moonwire(places).exists() {
+    let ours = kinds.iter().any(|kind| matches!(kind, Kind::Moonwire | Kind::Group | Kind::TwoShards));
+    if ours && !places.moonwire.exists() {
         bail!(
-            "target/release/moonwire is not built: `cargo xtask bench` builds it, \
-             `--servers bun,ws,floor` leaves it out"
+            "{} is not built: `cargo xtask bench` builds it, `--servers bun,ws,floor` leaves it out",
+            places.moonwire.display()
         );
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(crate) struct Row {
 /// Runs the parts and prints a row for each thing tried; says whether all promises were kept. A `quick` run has small
 /// numbers and judges no times.
 pub(crate) fn run(options: &Options, quick: bool, rounds: Option<usize>) -> Result<bool> {
-    let Places { root, work } = Places::find()?;
+    let Places { root, work, .. } = Places::find(None)?;
     let build = if quick { "debug" } else { "release" };
     let binary = options.server.clone().unwrap_or_else(|| root.join("target").join(build).join("moonwire"));
     let binary = fs::canonicalize(&binary).with_context(|| format!("{} is not built", binary.display()))?;

@@ -1,11 +1,15 @@
 //! Rounds: every server in turn, again and again, so that a slow minute of the machine hits all.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::floor::Answer;
 use crate::load::{Load, Sample, Span};
 use crate::machine::{self, Cores};
+use crate::rate;
 use crate::server::{Kind, Places, Server};
+
+/// How often an open loop is put before it counts as failed.
+const TRIES: usize = 4;
 
 /// How a run is done, whatever its loads.
 pub(crate) struct Plan {
@@ -33,7 +37,9 @@ pub(crate) fn all(quick: bool) -> Vec<Load> {
             echo(100, 16),
             Load::Broadcast { receivers: 200 },
             Load::Connect { at_once: 16 },
+            Load::Open { connections: 100, rate: Some(1_000.0) },
             Load::Idle { connections: 1_000 },
+            Load::Shards { connections: 100 },
         ];
     }
     vec![
@@ -41,17 +47,32 @@ pub(crate) fn all(quick: bool) -> Vec<Load> {
         echo(1_000, 1),
         echo(100, 16),
         Load::Broadcast { receivers: 1_000 },
-        Load::Broadcast { receivers: 9_000 },
+        Load::Broadcast { receivers: 10_000 },
         Load::Connect { at_once: 16 },
         Load::Open { connections: 100, rate: None },
         Load::Idle { connections: 15_000 },
+        Load::Shards { connections: 100 },
     ]
 }
 
 /// Puts `load` on every server of the plan; a server that fails leaves the others their rounds.
 pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcome>> {
-    let load = with_rate(load, plan, places)?;
+    // Two shards and the load that is put on them go where the system puts them.
+    let cores = plan.cores.filter(|_| !matches!(load, Load::Shards { .. }));
     eprintln!("{load}");
+    let entering: Vec<Kind> = plan.servers.iter().copied().filter(|server| load.suits(*server)).collect();
+    let load = match load {
+        Load::Open { connections, rate: None } => {
+            let highest = start(Kind::Bun, Answer::Echo, plan.shards, cores, places)
+                .and_then(|bun| rate::highest(bun.target(), plan.span, connections));
+            match highest {
+                Ok(highest) => Load::Open { connections, rate: Some((highest / 2.0).round()) },
+                // The other loads are still worth their time.
+                Err(error) => return Ok(vec![Outcome { load, server: Kind::Bun, samples: Err(error) }]),
+            }
+        }
+        known => known,
+    };
     let answer = match load {
         Load::Broadcast { .. } => Answer::Publish,
         _ => Answer::Echo,
@@ -59,19 +80,22 @@ pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcom
     // Idle memory is counted from a fresh process; the others keep what they learned.
     let fresh = matches!(load, Load::Idle { .. });
     let mut entrants = Vec::new();
-    for &server in &plan.servers {
-        let running = if fresh { None } else { Some(start(server, answer, plan, places)?) };
+    for server in entering {
+        let running = if fresh { None } else { Some(start(server, answer, plan.shards, cores, places)?) };
         entrants.push((server, running, Ok(Vec::new())));
     }
-    for round in 0..plan.rounds {
+    // Memory differs little from round to round, and takes long.
+    let rounds = if fresh { plan.rounds.min(3) } else { plan.rounds };
+    for round in 0..rounds {
         for position in 0..entrants.len() {
             // Each round begins with another server, so that none is always the first.
             let position = (position + round) % entrants.len();
             let (server, running, samples) = &mut entrants[position];
             let Ok(found) = samples else { continue };
             let outcome = match running {
-                Some(running) => load.run(running.target(), plan.span),
-                None => start(*server, answer, plan, places).and_then(|running| load.run(running.target(), plan.span)),
+                Some(running) => patiently(load, running, plan.span),
+                None => start(*server, answer, plan.shards, cores, places)
+                    .and_then(|running| load.run(running.target(), plan.span)),
             };
             let name = server.name();
             match outcome {
@@ -89,27 +113,33 @@ pub(crate) fn run(load: Load, plan: &Plan, places: &Places) -> Result<Vec<Outcom
     Ok(entrants.into_iter().map(|(server, _, samples)| Outcome { load, server, samples }).collect())
 }
 
-/// Starts a server on its core, and leaves this thread on the core of the load.
-fn start(server: Kind, answer: Answer, plan: &Plan, places: &Places) -> Result<Server> {
-    if let Some(cores) = plan.cores {
-        machine::pin(cores.server)?;
+/// One round. An open loop that was late itself says nothing of the server, so it is put again.
+fn patiently(load: Load, server: &Server, span: Span) -> Result<Sample> {
+    let tries = if matches!(load, Load::Open { .. }) { TRIES } else { 1 };
+    let mut outcome = load.run(server.target(), span);
+    for _ in 1..tries {
+        if outcome.is_err() {
+            outcome = load.run(server.target(), span);
+        }
     }
-    let running = Server::start(server, answer, places, plan.shards);
-    if let Some(cores) = plan.cores {
+    outcome
+}
+
+/// Starts a server on its core, and leaves this thread on the core of the load; on any, where there are no such cores.
+pub(crate) fn start(
+    server: Kind,
+    answer: Answer,
+    shards: usize,
+    cores: Option<Cores>,
+    places: &Places,
+) -> Result<Server> {
+    match cores {
+        Some(cores) => machine::pin(cores.server)?,
+        None => machine::unpin()?,
+    }
+    let running = Server::start(server, answer, places, shards);
+    if let Some(cores) = cores {
         machine::pin(cores.load)?;
     }
     running
-}
-
-/// An open loop without a rate gets half of what Bun does when it is asked as fast as it can.
-fn with_rate(load: Load, plan: &Plan, places: &Places) -> Result<Load> {
-    let Load::Open { connections, rate: None } = load else {
-        return Ok(load);
-    };
-    eprintln!("half of Bun's highest rate: measuring it");
-    let bun = start(Kind::Bun, Answer::Echo, plan, places)
-        .context("an open loop without --rate asks Bun for its highest rate")?;
-    let closed = Load::Echo { connections, in_flight: 1 };
-    let highest = closed.run(bun.target(), plan.span)?.per_second;
-    Ok(Load::Open { connections, rate: Some((highest / 2.0).round()) })
 }

@@ -17,7 +17,7 @@ struct Step {
 }
 
 /// All steps in their order: what is quick and fails often comes first.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step {
         name: "tools",
         what: "rustfmt, clippy, a C++ compiler, Python and valgrind are there, or are installed",
@@ -69,7 +69,7 @@ const STEPS: [Step; 19] = [
     },
     Step {
         name: "instructions",
-        what: "a message and a spawn take no more instructions than before",
+        what: "messages, spawns, deliveries and connections take no more instructions and allocations than before",
         run: |shell| instructions::run(shell, false),
     },
     Step { name: "python", what: "target/venv holds what tests/e2e/requirements.txt asks for", run: install::python },
@@ -92,6 +92,15 @@ const STEPS: [Step; 19] = [
         name: "soak",
         what: "random spawns, kills, links and transfers leave memory flat (cargo xtask soak for longer)",
         run: e2e::short_soak,
+    },
+    Step {
+        name: "bench",
+        what: "every load runs, ours and the rivals' (cargo xtask bench for figures; these are of a debug build)",
+        run: |shell| {
+            install::node(shell)?;
+            ensure!(crate::bench(shell, &["--quick".to_owned()])?, "a load failed");
+            Ok(())
+        },
     },
     Step {
         name: "siege",

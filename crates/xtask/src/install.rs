@@ -66,6 +66,20 @@ pub(crate) fn browser(shell: &Shell) -> Result<()> {
     apt_get(shell, &["chromium"])
 }
 
+/// Makes sure that Node and npm are there, which bring and run the rivals of `cargo xtask bench`.
+pub(crate) fn node(shell: &Shell) -> Result<()> {
+    let missing: Vec<&str> = [("node", "nodejs"), ("npm", "npm")]
+        .into_iter()
+        .filter(|(name, _)| !shell.has(name, &[]))
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        println!("node and npm are installed");
+        return Ok(());
+    }
+    apt_get(shell, &missing)
+}
+
 fn apt_get(shell: &Shell, packages: &[&str]) -> Result<()> {
     // Without root, as on a developer's machine, apt-get needs sudo.
     let sudo: &[&str] = if shell.has("sudo", &[]) { &["sudo"] } else { &[] };

@@ -1,67 +1,96 @@
-//! `cargo xtask instructions`: what one message and one spawn cost, in instructions that callgrind counts.
+//! `cargo xtask instructions`: what a message, a spawn, a delivery and a connection cost, in instructions that callgrind
+//! counts, and what they allocate.
 //!
 //! Unlike times the counts repeat, so a change that makes the hot path longer is seen on any machine, however busy.
 //! They depend on the compilers and on the processor's kind: they are compared only where those are the same as on
-//! the machine that wrote them down.
+//! the machine that wrote them down. What is allocated depends on neither, and is compared everywhere.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::benches;
 use crate::shell::Shell;
 
 /// Where the expected counts stand.
-const EXPECTED: &str = "crates/luau/benches/process/instructions.txt";
-/// What is counted: its name, the bench's part, and two sizes of it. What both have in common is no part of one
-/// message.
-const COUNTS: [(&str, &str, u64, u64); 2] =
+const EXPECTED: &str = "crates/xtask/src/instructions.txt";
+/// What is counted without sockets: its name, the bench's part, and two sizes of it. What both have in common is no
+/// part of one message.
+const PROCESSES: [(&str, &str, u64, u64); 2] =
     [("send and receive", "count-send", 4_000, 24_000), ("spawn", "count-spawn", 2_000, 6_000)];
+/// The function that the whole path's bench does its work in: nothing else is counted there.
+const MEASURED: &str = "path::measured";
 /// Percent by which a count may grow.
 const MARGIN: u64 = 5;
 
 /// Counts, and compares with what is expected; with `update`, writes down what was counted.
 pub(crate) fn run(shell: &Shell, update: bool) -> Result<()> {
-    shell.cargo(&["bench", "--quiet", "-p", "luau", "--bench", "process", "--no-run"])?;
+    let [processes, path] = benches::build(shell, [benches::PROCESSES, benches::PATH])?;
     let with = compilers()?;
-    let mut counted = BTreeMap::new();
-    for (name, part, few, many) in COUNTS {
-        let more = count(shell, part, many)?.saturating_sub(count(shell, part, few)?);
-        counted.insert(name.to_owned(), more / (many - few));
-    }
-    let path = shell.root().join(EXPECTED);
+    let counted = counts(&processes, &path)?;
+    let expected = shell.root().join(EXPECTED);
     if update {
-        fs::write(&path, written(&with, &counted))?;
+        fs::write(&expected, written(&with, &counted))?;
         println!("{EXPECTED} says now:\n{}", written(&with, &counted));
-        return Ok(());
+    } else {
+        let text = fs::read_to_string(&expected).with_context(|| format!("{EXPECTED} is missing"))?;
+        let verdict = compare(&text, &with, &counted);
+        for line in &verdict.lines {
+            println!("{line}");
+        }
+        ensure!(
+            verdict.held,
+            "more instructions than {EXPECTED} allows; if it has to be: cargo xtask instructions --update"
+        );
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("{EXPECTED} is missing"))?;
-    let verdict = compare(&text, &with, &counted);
-    for line in &verdict.lines {
-        println!("{line}");
-    }
-    ensure!(
-        verdict.held,
-        "more instructions than {EXPECTED} allows; if it has to be: cargo xtask instructions --update"
-    );
-    Ok(())
+    shell.run(&path.to_string_lossy(), &["--allocations"])
 }
 
-/// Instructions of one run of a part.
-fn count(shell: &Shell, part: &str, size: u64) -> Result<u64> {
-    let runner = format!("CARGO_TARGET_{}_RUNNER", target()?.to_uppercase().replace('-', "_"));
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args(["bench", "--quiet", "-p", "luau", "--bench", "process", "--", "--child", part, "--count"])
-        .arg(size.to_string())
-        .env(runner, "valgrind --tool=callgrind --callgrind-out-file=/dev/null")
-        .current_dir(shell.root())
+/// Everything that is counted, by its name; callgrind runs one core, so two of it run at a time.
+fn counts(processes: &Path, path: &Path) -> Result<BTreeMap<String, u64>> {
+    let listed = said(&path.to_string_lossy(), &["--list"])?;
+    thread::scope(|scope| {
+        let whole = scope.spawn(|| {
+            let count = |part: &str| Ok((part.to_owned(), count_path(path, part)?));
+            listed.lines().map(count).collect::<Result<BTreeMap<String, u64>>>()
+        });
+        let mut counted = BTreeMap::new();
+        for (name, part, few, many) in PROCESSES {
+            let of = |size: u64| count(processes, &[], &["--child", part, "--count", &size.to_string()]);
+            let more = of(many)?.0.saturating_sub(of(few)?.0);
+            counted.insert(name.to_owned(), more / (many - few));
+        }
+        counted.extend(whole.join().expect("counting does not panic")?);
+        Ok(counted)
+    })
+}
+
+/// Instructions of one message, delivery or connection of the whole path.
+fn count_path(path: &Path, part: &str) -> Result<u64> {
+    let (instructions, said) = count(path, &[&format!("--toggle-collect={MEASURED}*")], &[part])?;
+    let done = said.lines().find_map(|line| line.strip_prefix("done\t")?.parse::<u64>().ok());
+    let done = done.filter(|done| *done > 0).with_context(|| format!("{part:?} does not say how often it was done"))?;
+    ensure!(instructions > 0, "callgrind has not seen {MEASURED}");
+    Ok(instructions / done)
+}
+
+/// Instructions of one run of a program, and what it printed.
+fn count(program: &Path, options: &[&str], arguments: &[&str]) -> Result<(u64, String)> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(options)
+        .arg(program)
+        .args(arguments)
         .output()
-        .context("cannot run cargo")?;
+        .context("cannot run valgrind")?;
     let text = String::from_utf8_lossy(&output.stderr);
     match collected(&text) {
-        Some(count) if output.status.success() => Ok(count),
-        _ => bail!("callgrind has not counted {part}:\n{text}"),
+        Some(count) if output.status.success() => Ok((count, String::from_utf8_lossy(&output.stdout).into_owned())),
+        _ => bail!("callgrind has not counted {}:\n{text}", arguments.join(" ")),
     }
 }
 

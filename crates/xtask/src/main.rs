@@ -8,6 +8,7 @@ mod ci;
 mod tidy;
 
 mod autobahn;
+mod benches;
 mod e2e;
 mod fuzz;
 mod install;
@@ -126,7 +127,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
-    /// Count the instructions of a message and of a spawn, and compare them with what is expected.
+    /// Count the instructions and the allocations of messages, spawns and connections, and compare them with what is
+    /// expected.
     Instructions {
         /// Write down what is counted as what is expected from now on
         #[arg(long)]
@@ -233,28 +235,38 @@ fn siege(shell: &Shell, arguments: &[String]) -> Result<bool> {
     Ok(true)
 }
 
+/// Words after `cargo xtask bench` that ask for less than everything.
+const ONE_LOAD: [&str; 7] = ["echo", "open", "broadcast", "connect", "idle", "shards", "flame"];
+
 fn bench(shell: &Shell, arguments: &[String]) -> Result<bool> {
+    let holds = |words: &[&str]| arguments.iter().any(|one| words.contains(&&**one));
     // What processes cost needs neither a server nor sockets.
     if arguments.first().is_some_and(|one| one == "process") {
-        let arguments: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
-        let program = ["bench", "--quiet", "-p", "luau", "--bench", "process", "--"];
-        shell.cargo(&[&program, &*arguments].concat())?;
+        let [program] = benches::build(shell, [benches::PROCESSES])?;
+        shell.run(&program.to_string_lossy(), &arguments[1..])?;
         return Ok(true);
     }
+    let is_quick = holds(&["--quick"]);
+    let mut arguments = arguments.to_vec();
+    let mut packages = vec!["build", "-p", "bench"];
     // Help and a run without our own server need no server.
-    let asks_help = arguments.iter().any(|one| one == "--help" || one == "-h");
     let servers = arguments.iter().position(|one| one == "--servers");
-    let ours = servers.is_none_or(|position| {
-        let names = arguments.get(position + 1);
-        names.is_some_and(|names| names.contains("moonwire"))
-    });
-    let mut packages = vec!["build", "--release", "-p", "bench"];
-    if ours && !asks_help {
+    let names = servers.and_then(|position| arguments.get(position + 1));
+    let ours = names.is_none_or(|names| ["moonwire", "group", "two-shards"].iter().any(|one| names.contains(one)));
+    if ours && !holds(&["--help", "-h"]) && std::env::var_os("MOONWIRE_BIN").is_none() {
         packages.extend(["-p", "moonwire"]);
     }
+    if !is_quick {
+        packages.push("--release");
+        // Everything: what Luau code takes as a process is a part of it.
+        if !holds(&ONE_LOAD) && !holds(&["--help", "-h"]) {
+            let [program] = benches::build(shell, [benches::PROCESSES])?;
+            arguments.extend(["--processes".to_owned(), program.to_string_lossy().into_owned()]);
+        }
+    }
     shell.cargo(&packages)?;
-    let program = shell.root().join("target/release/bench");
-    shell.run(&program.to_string_lossy(), arguments)?;
+    let program = shell.root().join("target").join(if is_quick { "debug" } else { "release" }).join("bench");
+    shell.run(&program.to_string_lossy(), &arguments)?;
     Ok(true)
 }
 

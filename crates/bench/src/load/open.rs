@@ -91,7 +91,10 @@ pub(super) fn run(target: Target, span: Span, connections: usize, rate: f64) -> 
         }
     }
     let late = Duration::from_micros(lateness.value_at_quantile(0.999));
-    ensure!(late < LATEST, "the generator itself was {late:?} late at p99.9: the figures would not be the server's");
+    ensure!(
+        !span.judges || late < LATEST,
+        "the generator itself was {late:?} late at p99.9: the figures would not be the server's"
+    );
     for client in clients {
         client.connection.cut();
     }

@@ -5,6 +5,7 @@
 //! machine lengthens no figure but the caches' part of it); memory is what is resident.
 
 mod parts;
+mod plain;
 mod world;
 
 use std::collections::BTreeMap;

@@ -19,13 +19,14 @@ const fn part(name: &'static str, run: fn(usize), count: usize) -> Part {
     Part { name, run, count, rounds: usize::MAX, listed: true }
 }
 
-pub(crate) const PARTS: [Part; 10] = [
+pub(crate) const PARTS: [Part; 11] = [
     part("spawn", spawn, 100_000),
     part("send", send, 1_000_000),
     part("pair", pair, 1_000_000),
     part("answer", answer, 100_000),
     part("collector", collector, 100_000),
     part("realistic", realistic, 20_000),
+    part("code", code, 200),
     Part { rounds: 1, ..part("parked", parked, 1_000_000) },
     Part { rounds: 1, ..part("million", collector, 1_000_000) },
     // For callgrind: see `crates/xtask/src/instructions.rs`.
@@ -181,6 +182,32 @@ fn realistic(count: usize) {
     }
     let own = (resident() - memory) / KB / copies as f64;
     say("the same process with code of its own: memory", own, "KB", "");
+}
+
+/// The same code as a process and in a plain interpreter, in turn.
+fn code(times: usize) {
+    for workload in ["calls", "numbers", "garbage"] {
+        let mut ours = Duration::ZERO;
+        let mut plain = Duration::ZERO;
+        for turn in 0..4 {
+            let mut world = World::new();
+            let args = vec![world.name(), Term::string(workload), number(times)];
+            let began = computed();
+            world.spawn("app:code", args);
+            world.until_done(1);
+            ours += computed() - began;
+            plain += crate::plain::run(workload, times);
+            // The first of each warms up.
+            if turn == 0 {
+                (ours, plain) = (Duration::ZERO, Duration::ZERO);
+            }
+        }
+        for (time, place) in [(ours, "as a process"), (plain, "in the plain interpreter")] {
+            say(&format!("Luau code, {workload}: {place}"), time.as_secs_f64() * 1e3, "ms", "");
+        }
+        let ratio = ours.as_secs_f64() / plain.as_secs_f64();
+        say(&format!("Luau code, {workload}: of the plain interpreter's time"), ratio, "", "1.05");
+    }
 }
 
 fn count_spawn(count: usize) {

@@ -14,17 +14,22 @@ use std::time::{Duration, Instant};
 /// A program: its id, its text, and the aliases of the libraries that it imports.
 type Program = (&'static str, &'static str, &'static [&'static str]);
 
-const LIBRARIES: &[&str] = &["shapes", "quota", "history"];
-const PROGRAMS: [Program; 9] = [
+/// Programs that others require.
+const LIBRARIES: &[&str] = &["shapes", "quota", "history", "workloads"];
+/// What a realistic process requires.
+const THREE: &[&str] = &["shapes", "quota", "history"];
+const PROGRAMS: [Program; 11] = [
     ("spawner", include_str!("programs/spawner.luau"), &[]),
     ("waiter", include_str!("programs/waiter.luau"), &[]),
-    ("reader", include_str!("programs/reader.luau"), LIBRARIES),
+    ("reader", include_str!("programs/reader.luau"), THREE),
     ("hub", include_str!("programs/hub.luau"), &[]),
     ("pair", include_str!("programs/pair.luau"), &[]),
-    ("room", include_str!("programs/room.luau"), LIBRARIES),
+    ("room", include_str!("programs/room.luau"), THREE),
     ("shapes", include_str!("programs/shapes.luau"), &[]),
     ("quota", include_str!("programs/quota.luau"), &[]),
     ("history", include_str!("programs/history.luau"), &[]),
+    ("workloads", include_str!("programs/workloads.luau"), &[]),
+    ("code", include_str!("programs/code.luau"), &["workloads"]),
 ];
 
 /// The driver's own process: it counts what programs report, and takes what a connection would send.
