@@ -176,7 +176,7 @@ impl Shard {
             }
             Next::End(exit) => {
                 slot.run = Run::Idle;
-                slot.doomed = Some(exit);
+                slot.doomed = Some(Arc::new(exit));
                 return core.doomed.push_back(pid);
             }
         };

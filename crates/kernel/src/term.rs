@@ -374,10 +374,29 @@ pub enum Field<'a> {
     Term(&'a Term),
 }
 
+/// Bytes of a run without its text, of a number, and of a table without its values.
+const RUN: usize = 5;
+const SCALAR: usize = 9;
+const HEAD: usize = 9;
+
+impl Field<'_> {
+    /// Bytes that it takes in a term.
+    fn size(&self) -> usize {
+        match self {
+            Field::Bool(_) => 1,
+            Field::Number(_) => SCALAR,
+            Field::Text(text) => RUN + text.len(),
+            Field::Term(term) => term.size(),
+        }
+    }
+}
+
 impl<'a, const N: usize> From<[(&'a str, Option<Field<'a>>); N]> for Term {
     /// Fields that are `None` are left out.
     fn from(fields: [(&'a str, Option<Field<'a>>); N]) -> Term {
-        let mut writer = Writer::default();
+        let sizes = fields.iter().filter_map(|(key, field)| Some(RUN + key.len() + field.as_ref()?.size()));
+        let bytes = Vec::with_capacity(HEAD + sizes.sum::<usize>());
+        let mut writer = Writer { bytes, depth: 0 };
         let mut count = 0;
         if let Some(table) = writer.table(false) {
             for (key, field) in fields {
@@ -400,6 +419,16 @@ impl<'a, const N: usize> From<[(&'a str, Option<Field<'a>>); N]> for Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_table_of_fields_takes_is_known_before_it_is_written() {
+        let inner = Term::from([("x", Some(Field::Number(1.5))), ("gone", None)]);
+        let fields = [Field::Bool(true), Field::Number(1.0), Field::Text("a text"), Field::Term(&inner)];
+        for field in fields {
+            let size = HEAD + RUN + "key".len() + field.size();
+            assert_eq!(Term::from([("key", Some(field))]).size(), size);
+        }
+    }
 
     #[test]
     fn a_table_gives_back_its_fields() {

@@ -332,7 +332,7 @@ impl Core {
             self.counts.links += 1;
         }
         if let Some(name) = name {
-            slot.relations().names.push(name);
+            slot.rare().names.push(name);
         }
         self.ready.push_back(pid);
         if let Some(first) = first {
@@ -355,14 +355,14 @@ impl Core {
         if slot.doomed.is_some() {
             return Err(Refused::NotFound);
         }
-        slot.doomed = Some(exit);
+        slot.doomed = Some(Arc::new(exit));
         self.doomed.push_back(to);
         Ok(())
     }
 
     /// Ends a doomed process: frees its slot, releases all it held, tells all who are related.
     /// The exit and the process, for its last call.
-    pub(crate) fn end(&mut self, pid: Pid) -> Option<(Exit, Content)> {
+    pub(crate) fn end(&mut self, pid: Pid) -> Option<(Arc<Exit>, Content)> {
         let slot = self.slot_mut(pid)?;
         if slot.run == Run::Running && matches!(slot.content, Content::Away) {
             return None;
@@ -375,12 +375,13 @@ impl Core {
         let (messages, bytes) = slot.mailbox.waiting();
         self.counts.gave(messages, bytes);
         self.wheel.cancel_all(&mut slot.timers);
-        let relations = slot.take_relations();
-        for name in &relations.names {
+        let mut relations = slot.take_relations();
+        let rare = relations.take_rare();
+        for name in &rare.names {
             self.node.release_name(name, pid);
         }
         self.leave_all(pid);
-        self.node.subscriptions.remove(pid, &relations.subscriptions);
+        self.node.subscriptions.remove(pid, &rare.subscriptions);
         // Senders with credit get it back: what they sent is received by nobody, and waits no longer.
         while let Some((mail, claim)) = slot.mailbox.pop(&mut self.pool) {
             if let Mail::Message(message) = mail
@@ -392,14 +393,13 @@ impl Core {
         for waiting in slot.mailbox.take_waiting() {
             self.tell_room(waiting, pid);
         }
-        for &(of, _) in &relations.turns {
+        for &(of, _) in &rare.turns {
             self.leave_room(pid, of);
         }
-        let told = Arc::new(exit.clone());
         if expected {
-            self.kept.insert(pid, told.clone());
+            self.kept.insert(pid, exit.clone());
         }
-        self.tell_relations(pid, relations, &told);
+        self.tell_relations(pid, relations, &exit);
         Some((exit, slot.content))
     }
 
@@ -459,7 +459,7 @@ impl Core {
         let holds = self.node.lookup(&name) == Some(pid);
         match self.slot_mut(pid) {
             Some(slot) => {
-                let names = &mut slot.relations().names;
+                let names = &mut slot.rare().names;
                 if holds && !names.contains(&name) {
                     names.push(name);
                 }
@@ -473,7 +473,7 @@ impl Core {
     pub(crate) fn unregister(&mut self, pid: Pid, name: &str) -> bool {
         let released = self.node.release_name(name, pid);
         if released && let Some(slot) = self.slot_mut(pid) {
-            slot.relations().names.retain(|held| held != name);
+            slot.rare().names.retain(|held| held != name);
         }
         released
     }

@@ -84,7 +84,7 @@ impl Core {
             self.add_link(to, from);
         } else if self.expect(to) {
             if let Some(slot) = self.slot_mut(from) {
-                slot.relations().unlinking.remove(&to);
+                slot.rare_mut().map(|rare| rare.unlinking.remove(&to));
             }
             self.signal(to.shard(), Signal::Link { from, to });
         } else {
@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn link_arrived(&mut self, from: Pid, to: Pid) {
         let Some(slot) = self.slot_mut(to) else { return self.link_fired(to, from, self.exit_of(to)) };
         // It was sent before its sender knew that the link was ended here, so it is ended.
-        if slot.relations().unlinking.contains_key(&from) {
+        if slot.rare_mut().is_some_and(|rare| rare.unlinking.contains_key(&from)) {
             return;
         }
         match self.has_room_for_relations(to, 1) {
@@ -128,7 +128,7 @@ impl Core {
             self.unlinks = self.unlinks.wrapping_add(1);
             let number = self.unlinks;
             if let Some(slot) = self.slot_mut(from) {
-                slot.relations().unlinking.insert(to, number);
+                slot.rare().unlinking.insert(to, number);
             }
             self.signal(to.shard(), Signal::Unlink { from, to, number });
         }
@@ -137,10 +137,10 @@ impl Core {
 
     /// `with` has heard that `on` ended their link: what comes from it now counts again.
     pub(super) fn unlinked(&mut self, on: Pid, with: Pid, number: u32) {
-        if let Some(relations) = self.slot_mut(on).and_then(|slot| slot.relations.as_mut())
-            && relations.unlinking.get(&with) == Some(&number)
+        if let Some(rare) = self.slot_mut(on).and_then(|slot| slot.rare_mut())
+            && rare.unlinking.get(&with) == Some(&number)
         {
-            relations.unlinking.remove(&with);
+            rare.unlinking.remove(&with);
         }
     }
 

@@ -56,7 +56,7 @@ impl Core {
     /// `from` wants room in the mailbox of `to`.
     pub(crate) fn await_room(&mut self, from: Pid, to: Pid) {
         let Some(slot) = self.slot_mut(from) else { return };
-        let turns = &mut slot.relations().turns;
+        let turns = &mut slot.rare().turns;
         match turns.iter().position(|&(of, _)| of == to) {
             Some(index) if turns[index].1 == Turn::Waiting => return,
             // It has a grant and asks for one again: it goes behind the others.
@@ -130,7 +130,7 @@ impl Core {
     /// A process takes the mail that its turn has come.
     pub(super) fn turn_came(&mut self, pid: Pid, of: Pid) {
         let Some(slot) = self.slot_mut(pid) else { return };
-        if let Some(turn) = slot.relations().turns.iter_mut().find(|turn| turn.0 == of) {
+        if let Some(turn) = slot.rare().turns.iter_mut().find(|turn| turn.0 == of) {
             turn.1 = Turn::Granted;
             slot.has_grant = true;
         }
@@ -139,7 +139,7 @@ impl Core {
     /// Whether a local sender has been granted room; it uses it now.
     pub(super) fn use_grant(&mut self, from: Pid, of: Pid) -> bool {
         let Some(slot) = self.slot_mut(from).filter(|slot| slot.has_grant) else { return false };
-        let turns = &mut slot.relations().turns;
+        let turns = &mut slot.rare().turns;
         let Some(index) = turns.iter().position(|&turn| turn == (of, Turn::Granted)) else { return false };
         turns.remove(index);
         true
@@ -148,7 +148,7 @@ impl Core {
     /// The step of a process is over: what it was granted and did not use goes on.
     pub(crate) fn return_grants(&mut self, pid: Pid) {
         while let Some(slot) = self.slot_mut(pid).filter(|slot| slot.has_grant) {
-            let turns = &mut slot.relations().turns;
+            let turns = &mut slot.rare().turns;
             match turns.iter().position(|&(_, turn)| turn == Turn::Granted) {
                 Some(index) => {
                     let (of, _) = turns.remove(index);

@@ -12,6 +12,7 @@ use crate::timers::Owned;
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 use std::any::Any;
+use std::sync::Arc;
 
 /// Where the process itself is.
 #[derive(Default)]
@@ -51,7 +52,7 @@ pub(crate) struct Slot {
     /// Whether it may have been granted room somewhere.
     pub(crate) has_grant: bool,
     /// Living, but about to be ended with this.
-    pub(crate) doomed: Option<Exit>,
+    pub(crate) doomed: Option<Arc<Exit>>,
     pub(crate) content: Content,
     /// Who lives here.
     pub(crate) pid: Option<Pid>,
@@ -66,7 +67,7 @@ pub(crate) struct Slot {
     pub(super) relations: Option<Box<Relations>>,
 }
 
-/// What most processes have little of.
+/// What most processes have little of. Each connection is two processes with one monitor, so this is kept small.
 #[derive(Default)]
 pub(crate) struct Relations {
     pub(crate) links: PidSet,
@@ -74,12 +75,18 @@ pub(crate) struct Relations {
     pub(crate) watchers: PidSet,
     /// Whom this process monitors.
     pub(crate) watching: PidSet,
-    /// Links to processes elsewhere that this one has ended, until they have answered: by the number of the last
-    /// `Unlink`. What they sent before they knew of it does not count.
-    pub(crate) unlinking: FxHashMap<Pid, u32>,
     /// EXITs and LINK_DOWNs that the process has not read, and what they hold.
     pub(crate) unread: u32,
     pub(crate) unread_bytes: u64,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most processes have none of.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// Links to processes elsewhere that this one has ended, until they have answered: by the number of the last
+    /// `Unlink`. What they sent before they knew of it does not count.
+    pub(crate) unlinking: FxHashMap<Pid, u32>,
     pub(crate) names: Vec<SmolStr>,
     pub(crate) subscriptions: Vec<(Subscription, SmolStr)>,
     /// The number of the last of them.
@@ -102,11 +109,24 @@ impl Relations {
     pub(crate) fn count(&self) -> usize {
         self.links.len() + self.watching.len() + self.unread as usize
     }
+
+    pub(crate) fn take_rare(&mut self) -> Rare {
+        self.rare.take().map_or_else(Rare::default, |rare| *rare)
+    }
 }
 
 impl Slot {
     pub(crate) fn relations(&mut self) -> &mut Relations {
         self.relations.get_or_insert_default()
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.relations().rare.get_or_insert_default()
+    }
+
+    /// What there is of it.
+    pub(crate) fn rare_mut(&mut self) -> Option<&mut Rare> {
+        self.relations.as_mut()?.rare.as_deref_mut()
     }
 
     /// Whether the ends of others that wait to be read hold so many bytes.
@@ -152,5 +172,16 @@ impl Slots {
             self.0.push((0..CHUNK).map(|_| Slot::default()).collect());
         }
         &mut self.0[index as usize / CHUNK][index as usize % CHUNK]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_keeps_of_an_idle_process_stays_small() {
+        assert!(size_of::<Slot>() <= 176, "{}", size_of::<Slot>());
+        assert!(size_of::<Relations>() <= 80, "{}", size_of::<Relations>());
     }
 }

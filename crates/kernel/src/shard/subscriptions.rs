@@ -15,27 +15,27 @@ impl Core {
         let Some(slot) = self.slot_mut(pid) else {
             return Err(Error::new(Kind::NotFound, "the process has ended"));
         };
-        let relations = slot.relations();
+        let rare = slot.rare();
         let most = limits::SUBSCRIPTIONS_PER_PROCESS;
-        if relations.subscriptions.len() >= most {
+        if rare.subscriptions.len() >= most {
             return Err(Error::new(Kind::Unavailable, format!("a process has at most {most} subscriptions")));
         }
         let subscription = loop {
             // From the beginning again after four thousand million, past those that are still held.
-            relations.last_subscription = relations.last_subscription.wrapping_add(1);
-            let Some(number) = NonZeroU32::new(relations.last_subscription) else { continue };
-            if relations.subscriptions.iter().all(|(held, _)| held.0 != number) {
+            rare.last_subscription = rare.last_subscription.wrapping_add(1);
+            let Some(number) = NonZeroU32::new(rare.last_subscription) else { continue };
+            if rare.subscriptions.iter().all(|(held, _)| held.0 != number) {
                 break Subscription(number);
             }
         };
-        relations.subscriptions.push((subscription, pattern.into()));
+        rare.subscriptions.push((subscription, pattern.into()));
         self.node.subscriptions.add(pattern, (pid, subscription));
         Ok(subscription)
     }
 
     pub(crate) fn unsubscribe(&mut self, pid: Pid, subscription: Subscription) -> bool {
         let Some(slot) = self.slot_mut(pid) else { return false };
-        let held = &mut slot.relations().subscriptions;
+        let held = &mut slot.rare().subscriptions;
         let Some(index) = held.iter().position(|(held, _)| *held == subscription) else { return false };
         let ended = held.swap_remove(index);
         self.node.subscriptions.remove(pid, &[ended]);
