@@ -52,7 +52,7 @@ pub(crate) struct Program {
     /// What only programs with more than one coroutine, channel or timer have.
     pub(crate) more: Option<Box<More>>,
     /// What it hands on to all processes that it begins: a table. It never changes.
-    pub(crate) context: Option<Term>,
+    pub(crate) context: Option<Box<Term>>,
     pub(crate) extension: Option<Box<dyn Extension>>,
     /// Processes that it has spawned.
     pub(crate) spawned: u32,
@@ -110,7 +110,7 @@ impl Program {
             main,
             channels: 0,
             more: None,
-            context,
+            context: context.map(Box::new),
             extension,
             spawned: 0,
             heap: Heap::default(),
@@ -151,7 +151,12 @@ impl Program {
 
     fn release(&mut self) {
         let main = self.pod.main();
-        main.release(self.anchor);
+        if self.heap.category.is_none() {
+            self.pod.take_back(self.main.thread, self.anchor);
+        } else {
+            // What it holds counts in its own memory category.
+            main.release(self.anchor);
+        }
         if self.channels > 0 {
             main.release(self.channels);
         }

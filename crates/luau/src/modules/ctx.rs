@@ -18,7 +18,7 @@ fn get(call: &mut Call<'_>) -> Result<usize, Raise> {
 
 /// `ctx.all() -> table`.
 fn all(call: &mut Call<'_>) -> Result<usize, Raise> {
-    match call.program().context.clone() {
+    match call.program().context.as_deref().cloned() {
         Some(context) => call.push_term(&context)?,
         None => call.state.push_table(0, 0),
     }

@@ -35,6 +35,8 @@ const CATEGORIES: i32 = 256;
 const TOPICS: usize = 64;
 /// PIDs whose text the pod remembers as a Luau string.
 const PID_CACHE: usize = 4096;
+/// Threads of processes that have ended which the pod keeps for the next ones.
+const SPARE_THREADS: usize = 64;
 
 /// Why a slice is not to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +89,8 @@ pub(crate) struct Pod {
     /// The native modules by name, as registry references.
     pub(crate) modules: FxHashMap<&'static str, c_int>,
     pids: RefCell<Vec<Option<Pid>>>,
+    /// Threads of processes that have ended, with the references that keep them. They hold nothing.
+    spare: RefCell<Vec<(State, c_int)>>,
     /// Topics that programs have sent on lately, each at a place that its string's address chooses.
     topics: RefCell<Vec<Option<KnownTopic>>>,
     pub(crate) collector: Collector,
@@ -155,6 +159,7 @@ impl Pod {
             caller: std::ptr::null(),
             modules: FxHashMap::default(),
             pids: RefCell::new(vec![None; PID_CACHE]),
+            spare: RefCell::default(),
             topics: RefCell::new((0..TOPICS).map(|_| None).collect()),
             collector,
             running: Cell::new(std::ptr::null()),
@@ -226,9 +231,13 @@ impl Pod {
     /// A new thread with an environment of its own that reads the shared globals; kept by the reference.
     pub(crate) fn new_thread(&self) -> (State, c_int) {
         let main = self.main;
-        let thread = main.push_thread();
-        let reference = main.keep(-1);
-        main.pop(1);
+        let spare = self.spare.borrow_mut().pop();
+        let (thread, reference) = spare.unwrap_or_else(|| {
+            let thread = main.push_thread();
+            let reference = main.keep(-1);
+            main.pop(1);
+            (thread, reference)
+        });
         // SAFETY: the thread is kept; a new thread has room for these pushes.
         unsafe {
             let l = thread.raw();
@@ -239,6 +248,26 @@ impl Pod {
             ffi::lua_setsafeenv(l, ffi::LUA_GLOBALSINDEX, 1);
         }
         (thread, reference)
+    }
+
+    /// Takes back the thread of a process that has ended: short-lived processes would leave more garbage in threads
+    /// than in all that they compute. To be called between slices.
+    pub(crate) fn take_back(&self, thread: State, reference: c_int) {
+        if self.spare.borrow().len() >= SPARE_THREADS || self.poisoned.get() {
+            return self.main.release(reference);
+        }
+        // Its stack may have to be made smaller.
+        let _lifted = self.memory.lift();
+        // SAFETY: the reference keeps the thread, which does not run; a reset thread has room for a push. What the
+        // process left elsewhere may still name the thread, but nothing can reach that any more.
+        unsafe {
+            let l = thread.raw();
+            ffi::lua_resetthread(l);
+            ffi::lua_pushvalue(self.main.raw(), ffi::LUA_GLOBALSINDEX);
+            ffi::lua_xmove(self.main.raw(), l, 1);
+            ffi::lua_replace(l, ffi::LUA_GLOBALSINDEX);
+        }
+        self.spare.borrow_mut().push((thread, reference));
     }
 
     /// Pushes an entry's chunk onto `state`, as a function with the environment of that state.

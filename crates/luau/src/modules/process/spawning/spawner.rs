@@ -184,7 +184,7 @@ pub(super) fn context(call: &mut Call<'_>, before: usize) -> Result<Option<Term>
             return term.map(Some).map_err(Raise);
         }
     }
-    Ok(call.program().context.clone())
+    Ok(call.program().context.as_deref().cloned())
 }
 
 /// The message that the child finds.
