@@ -51,6 +51,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+/// Bytes of a connection's task.
+const LARGEST_TASK: usize = 2 << 10;
+
 /// A connection on its way to the shard that it will live on. There are no more of them than descriptors.
 struct Handed {
     stream: std::net::TcpStream,
@@ -129,7 +132,7 @@ impl Door {
         let take = tokio::task::spawn_local(async move {
             while let Some(Handed { stream, addr, open }) = handed.recv().await {
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => taking.serve_tcp(stream, addr, open),
+                    Ok(stream) => taking.serve(Stream::Tcp(stream), addr, open),
                     Err(error) => tracing::warn!(fault = %error, "a connection was lost between two shards"),
                 }
             }
@@ -266,7 +269,7 @@ impl Clerk {
                 continue;
             }
             if place == shard {
-                self.serve_tcp(stream, addr, open);
+                self.serve(Stream::Tcp(stream), addr, open);
                 continue;
             }
             let handed = stream.into_std().map(|stream| handing[place].send(Handed { stream, addr, open }));
@@ -276,18 +279,12 @@ impl Clerk {
         }
     }
 
-    fn serve_tcp(&self, stream: TcpStream, addr: SocketAddr, open: Open) {
-        // Frames are small and written once a turn: none waits for another.
-        let _best_effort = stream.set_nodelay(true);
-        self.serve(Stream::Tcp(stream), addr, open);
-    }
-
     /// Serves a connection until it ends or becomes a WebSocket.
     fn serve(&self, stream: Stream, addr: SocketAddr, open: Open) {
         let Clerk { desk, mut drained, connections } = self.clone();
         connections.set(connections.get() + 1);
         let counted = Counted(connections, desk.site.tally.connect(Spoken::Http1));
-        tokio::task::spawn_local(async move {
+        let serving = async move {
             let Counted(_, connected) = &counted;
             let secured = tokio::select! {
                 secured = secure(&desk, stream, addr) => secured,
@@ -318,7 +315,9 @@ impl Clerk {
             if greeted || protocol == Some(Protocol::Http2) {
                 connected.speaks(Spoken::Http2);
                 peer.handlers = Some(Arc::new(Semaphore::new(limits::STREAMS as usize)));
-                return http2::serve(desk, Rc::new(peer), watched.into_stream(), greeted, drained).await;
+                // Boxed: it is large, and few connections come here.
+                let served = http2::serve(desk, Rc::new(peer), watched.into_stream(), greeted, drained);
+                return Box::pin(served).await;
             }
             let peer = Rc::new(peer);
             let service = service_fn(move |request| {
@@ -339,7 +338,10 @@ impl Clerk {
                 _drain = drained.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
             }
             let _ended = connection.await;
-        });
+        };
+        // It is moved several times until it is a task.
+        debug_assert!(size_of_val(&serving) <= LARGEST_TASK, "{}", size_of_val(&serving));
+        tokio::task::spawn_local(serving);
     }
 }
 
@@ -350,7 +352,8 @@ async fn secure(desk: &Desk, stream: Stream, addr: SocketAddr) -> Option<Stream>
         (Stream::Tcp(tcp), Some(identity)) => (tcp, identity),
         (stream, _) => return Some(stream),
     };
-    match tls::accept(tcp, identity.config(), &desk.local, site.timeouts.header).await {
+    // Boxed: it is large, and connections in the clear would carry its room with them.
+    match Box::pin(tls::accept(tcp, identity.config(), &desk.local, site.timeouts.header)).await {
         Ok(stream) => {
             site.tally.tls(TlsResult::Done);
             Some(Stream::Tls(stream))

@@ -118,7 +118,8 @@ impl<W: Write> Write for Counting<W> {
         if dropped > self.told {
             let missing = dropped - self.told;
             let mut text = String::new();
-            let fields = [("dropped", format::Value::Plain(missing.to_string()))];
+            let missing = missing.to_string();
+            let fields = [("dropped", format::Value::Plain(&missing))];
             let line = format::Line {
                 time: &now(),
                 level: tracing::Level::WARN,
@@ -169,11 +170,14 @@ where
             time: &(self.time)(),
             level: *metadata.level(),
             target: metadata.target(),
-            message: &seen.message,
-            fields: &seen.fields,
+            message: seen.message(),
+            fields: &seen.fields(),
         };
         let colours = writer.has_ansi_escapes();
-        self.format.line(&line, colours, &mut writer)
+        // Built here and written at once: each piece of it would go through three writers.
+        let mut text = String::with_capacity(seen.size());
+        self.format.line(&line, colours, &mut text)?;
+        writer.write_str(&text)
     }
 }
 

@@ -142,16 +142,17 @@ impl Drop for Record {
     }
 }
 
-/// What the line of a WebSocket says beyond what its session knows. Kept while the connection lasts.
+/// What the line of a WebSocket says beyond what its session knows. Kept while the connection lasts, so it is small.
 pub struct Visit {
     id: RequestId,
     client: Client,
     site: Arc<Site>,
     handler: Arc<Handler>,
-    path: Box<str>,
-    agent: Box<str>,
-    protocol: &'static str,
-    scheme: &'static str,
+    /// The path, and then the user agent.
+    texts: Box<str>,
+    path: u16,
+    over_http2: bool,
+    over_tls: bool,
     /// Bytes on the connection, of frames with their heads.
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -160,7 +161,7 @@ pub struct Visit {
     /// Messages that the slow-client policy gave up.
     pub(crate) dropped: u64,
     /// How the session ended.
-    pub(crate) parting: Option<Parting>,
+    pub(crate) parting: Option<Box<Parting>>,
 }
 
 /// How a session ended.
@@ -187,15 +188,16 @@ impl Visit {
         id: RequestId,
     ) -> Option<Box<Visit>> {
         (site.access != AccessLog::Off && AccessLog::is_heard()).then(|| {
+            let path = cut(parts.uri.path(), PATH);
             Box::new(Visit {
                 id,
                 client: site.client(peer.addr, &parts.headers),
                 site: site.clone(),
                 handler: handler.clone(),
-                path: cut(parts.uri.path(), PATH).into(),
-                agent: agent(&parts.headers),
-                protocol: protocol(parts.version),
-                scheme: peer.scheme,
+                texts: [path, &agent(&parts.headers)].concat().into(),
+                path: path.len() as u16,
+                over_http2: parts.version == Version::HTTP_2,
+                over_tls: peer.scheme == "https",
                 received: 0,
                 sent: 0,
                 messages: 0,
@@ -209,6 +211,7 @@ impl Visit {
     pub(crate) fn log(&self, lasted: Duration) {
         let Some(parting) = &self.parting else { return };
         let relay = self.handler.relay.as_ref();
+        let (path, agent) = self.texts.split_at(usize::from(self.path));
         tracing::info!(
             target: "access",
             service = %self.site.entry,
@@ -216,10 +219,10 @@ impl Visit {
             entry = %self.handler.entry,
             request_id = %self.id,
             remote_addr = %self.client,
-            protocol = self.protocol,
-            scheme = self.scheme,
-            path = &*self.path,
-            user_agent = &*self.agent,
+            protocol = if self.over_http2 { "h2" } else { "h1" },
+            scheme = if self.over_tls { "https" } else { "http" },
+            path,
+            user_agent = agent,
             pid = parting.pid,
             target_pid = parting.target,
             cause = parting.cause,

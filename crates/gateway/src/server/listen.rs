@@ -55,6 +55,8 @@ fn bind(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     // Accepted connections inherit it. A kernel without it only keeps more for clients that do not read.
     let _best_effort = socket.set_tcp_notsent_lowat(UNSENT);
+    // This one, too. Frames are small and written once a turn: none waits for another.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -101,6 +103,16 @@ mod tests {
         let unread = Socket::from(client);
         let received = unread.recv_buffer_size().expect("a socket");
         assert!(taken <= received + 2 * UNSENT as usize, "{taken} bytes, of which the client took {received} at most");
+    }
+
+    #[test]
+    fn a_connection_sends_at_once_what_it_is_given() {
+        let (addr, listeners) = listen(&local(0), 2).expect("a free port");
+        let _clients: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(addr).expect("connected")).collect();
+        for listener in &listeners {
+            let (accepted, _) = listener.accept().expect("of 64 connections one came here");
+            assert!(accepted.nodelay().expect("a socket"));
+        }
     }
 
     #[test]

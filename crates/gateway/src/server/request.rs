@@ -270,7 +270,9 @@ fn offer(
     let authority = parts.headers.get(names::HOST).and_then(|host| host.to_str().ok());
     // Over HTTP/2 a client says which scheme it used.
     let scheme = parts.uri.scheme_str().filter(|_| matches!(asks, Asks::Tunnel(_))).unwrap_or(peer.scheme);
-    let served = origin::served(scheme, authority, &parts.headers, trusted);
+    // What a page's origin is compared with: most clients that are no pages have none.
+    let is_page = parts.headers.contains_key(names::ORIGIN);
+    let served = is_page.then(|| origin::served(scheme, authority, &parts.headers, trusted)).flatten();
     let accept = handshake::check(parts, served.as_ref(), &route.terms).map_err(|refusal| {
         let origin = parts.headers.get(names::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
         let origin = String::from_utf8_lossy(origin);

@@ -88,6 +88,11 @@ impl AsyncRead for Watched {
             let count = this.unread.len().min(buf.remaining());
             buf.put_slice(&this.unread[..count]);
             this.unread.drain(..count);
+            if this.unread.is_empty() && buf.remaining() > 0 {
+                // With what stands behind it, so that a request is parsed once. What has not come yet, or never will,
+                // is found out by the next read.
+                let _next_read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

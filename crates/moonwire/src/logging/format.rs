@@ -1,7 +1,8 @@
 //! How one event becomes one line: text for people, JSON for machines.
 
 use serde_json::Value as Any;
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug, Display, Write};
+use std::ops::Range;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
@@ -13,65 +14,101 @@ pub(crate) struct Line<'a> {
     /// The part of the server that speaks; `app` for the programs' own lines.
     pub(super) target: &'a str,
     pub(super) message: &'a str,
-    pub(super) fields: &'a [(&'static str, Value)],
+    pub(super) fields: &'a [(&'static str, Value<'a>)],
 }
 
 /// The value of a field.
-pub(crate) enum Value {
+#[derive(Clone, Copy)]
+pub(crate) enum Value<'a> {
     /// A text.
-    Text(String),
+    Text(&'a str),
     /// A number or a boolean, as JSON writes it.
-    Plain(String),
+    Plain(&'a str),
 }
 
 /// Writes lines.
 pub(crate) trait Format: Send + Sync {
-    fn line(&self, line: &Line<'_>, colours: bool, out: &mut dyn Write) -> fmt::Result;
+    fn line(&self, line: &Line<'_>, colours: bool, out: &mut String) -> fmt::Result;
 }
 
-/// What an event holds.
-#[derive(Default)]
+/// Room for the fields of most lines.
+const TEXTS: usize = 640;
+const FIELDS: usize = 24;
+/// What a line takes beside the values of its fields: their names, its time, its punctuation.
+const FRAME: usize = 512;
+
+/// What an event holds, all of it in one text: a line is written for each connection.
 pub(super) struct Seen {
-    pub(super) message: String,
-    pub(super) fields: Vec<(&'static str, Value)>,
+    texts: String,
+    message: Range<usize>,
+    fields: Vec<(&'static str, bool, Range<usize>)>,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { texts: String::with_capacity(TEXTS), message: 0..0, fields: Vec::with_capacity(FIELDS) }
+    }
 }
 
 impl Seen {
-    fn text(&mut self, field: &Field, text: String) {
+    pub(super) fn message(&self) -> &str {
+        &self.texts[self.message.clone()]
+    }
+
+    pub(super) fn fields(&self) -> Vec<(&'static str, Value<'_>)> {
+        let value = |plain, text| if plain { Value::Plain(text) } else { Value::Text(text) };
+        self.fields.iter().map(|(name, plain, range)| (*name, value(*plain, &self.texts[range.clone()]))).collect()
+    }
+
+    /// About as many bytes as the line will have.
+    pub(super) fn size(&self) -> usize {
+        self.texts.len() + FRAME
+    }
+
+    fn text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
+        let range = self.write(text);
         match field.name() {
-            "message" => self.message = text,
-            name => self.fields.push((name, Value::Text(text))),
+            "message" => self.message = range,
+            name => self.fields.push((name, false, range)),
         }
     }
 
-    fn plain(&mut self, field: &Field, text: String) {
-        self.fields.push((field.name(), Value::Plain(text)));
+    fn plain(&mut self, field: &Field, value: impl Display) {
+        let range = self.write(format_args!("{value}"));
+        self.fields.push((field.name(), true, range));
+    }
+
+    fn write(&mut self, text: fmt::Arguments<'_>) -> Range<usize> {
+        let start = self.texts.len();
+        // A value that cannot be shown is shown as far as it can.
+        let _infallible = self.texts.write_fmt(text);
+        start..self.texts.len()
     }
 }
 
 impl Visit for Seen {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.text(field, format!("{value:?}"));
+        self.text(field, format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, value.to_owned());
+        self.text(field, format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field, value.to_string());
+        self.plain(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, value.to_string());
+        self.plain(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value.to_string());
+        self.plain(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.plain(field, Any::from(value).to_string());
+        self.plain(field, Any::from(value));
     }
 }
 
@@ -88,22 +125,41 @@ fn of_program(line: &Line<'_>, name: &str, text: &str) -> Option<serde_json::Map
 pub(super) struct Json;
 
 impl Format for Json {
-    fn line(&self, line: &Line<'_>, _: bool, out: &mut dyn Write) -> fmt::Result {
-        let text = |text: &str| Any::from(text).to_string();
-        write!(out, "{{\"timestamp\":{},\"level\":\"{}\"", text(line.time), line.level)?;
-        write!(out, ",\"message\":{},\"target\":{}", text(line.message), text(line.target))?;
-        for (name, value) in line.fields {
-            write!(out, ",{}:", text(name))?;
+    fn line(&self, line: &Line<'_>, _: bool, out: &mut String) -> fmt::Result {
+        out.push_str("{\"timestamp\":");
+        json(line.time, out)?;
+        write!(out, ",\"level\":\"{}\",\"message\":", line.level)?;
+        json(line.message, out)?;
+        out.push_str(",\"target\":");
+        json(line.target, out)?;
+        for &(name, value) in line.fields {
+            out.push(',');
+            json(name, out)?;
+            out.push(':');
             match value {
-                Value::Plain(plain) => out.write_str(plain)?,
+                Value::Plain(plain) => out.push_str(plain),
                 Value::Text(value) => match of_program(line, name, value) {
                     Some(fields) => write!(out, "{}", Any::Object(fields))?,
-                    None => out.write_str(&text(value))?,
+                    None => json(value, out)?,
                 },
             }
         }
-        out.write_str("}\n")
+        out.push_str("}\n");
+        Ok(())
     }
+}
+
+/// A text as JSON writes it. Few have what must be escaped.
+fn json(text: &str, out: &mut String) -> fmt::Result {
+    // Without an early end, so that it looks at many bytes at once.
+    let special = |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, special) {
+        return write!(out, "{}", Any::from(text));
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+    Ok(())
 }
 
 /// One line for people: time of day, level, part, message, fields. What has several lines, such as a traceback, follows
@@ -114,7 +170,7 @@ const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 impl Format for Text {
-    fn line(&self, line: &Line<'_>, colours: bool, out: &mut dyn Write) -> fmt::Result {
+    fn line(&self, line: &Line<'_>, colours: bool, out: &mut String) -> fmt::Result {
         let (dim, plain, hue) = if colours { (DIM, PLAIN, hue(line.level)) } else { ("", "", "") };
         // 2026-11-21T23:45:01.123456Z: the date and the microseconds are for machines.
         let time = line.time.get(11..23).unwrap_or(line.time);
@@ -123,7 +179,7 @@ impl Format for Text {
         write!(out, "{dim}{time}{plain} {hue}{:5}{plain} {dim}{target}:{plain} ", line.level)?;
         inline(line.message, out)?;
         let mut below = Vec::new();
-        for (name, value) in line.fields {
+        for &(name, value) in line.fields {
             let value = match value {
                 Value::Plain(text) => text,
                 Value::Text(text) => match of_program(line, name, text) {
@@ -195,7 +251,7 @@ fn inline(text: &str, out: &mut dyn Write) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn shown(format: &dyn Format, target: &str, message: &str, fields: &[(&'static str, Value)]) -> String {
+    fn shown(format: &dyn Format, target: &str, message: &str, fields: &[(&'static str, Value<'_>)]) -> String {
         let time = "2026-11-21T23:45:01.123456Z";
         let mut text = String::new();
         let line = Line { time, level: Level::WARN, target, message, fields };
@@ -203,13 +259,9 @@ mod tests {
         text
     }
 
-    fn text(value: &str) -> Value {
-        Value::Text(value.to_owned())
-    }
-
     #[test]
     fn a_json_line_has_its_fields_at_the_top() {
-        let fields = [("entry", text("app:room")), ("delay_ms", Value::Plain("100".to_owned()))];
+        let fields = [("entry", Value::Text("app:room")), ("delay_ms", Value::Plain("100"))];
         assert_eq!(
             shown(&Json, "moonwire::services", "service \"failed\"", &fields),
             "{\"timestamp\":\"2026-11-21T23:45:01.123456Z\",\"level\":\"WARN\",\"message\":\"service \\\"failed\\\"\",\
@@ -219,21 +271,21 @@ mod tests {
 
     #[test]
     fn what_a_program_gave_as_fields_is_one_object() {
-        let fields = [("fields", text("{\"level\":\"x\",\"name\":\"told\"}"))];
+        let fields = [("fields", Value::Text("{\"level\":\"x\",\"name\":\"told\"}"))];
         assert!(shown(&Json, "app", "hello", &fields).ends_with(",\"fields\":{\"level\":\"x\",\"name\":\"told\"}}\n"));
         // Cut in the middle: shown as it is.
-        let fields = [("fields", text("{\"na…"))];
+        let fields = [("fields", Value::Text("{\"na…"))];
         assert!(shown(&Json, "app", "hello", &fields).ends_with(",\"fields\":\"{\\\"na…\"}\n"));
     }
 
     #[test]
     fn text_shows_a_line_and_a_traceback_below_it() {
-        let fields = [("entry", text("app:room")), ("error", text("boom\nroom.luau:3"))];
+        let fields = [("entry", Value::Text("app:room")), ("error", Value::Text("boom\nroom.luau:3"))];
         assert_eq!(
             shown(&Text, "luau::program", "process failed", &fields),
             "23:45:01.123 WARN  luau: process failed entry=app:room\n    boom\n    room.luau:3\n"
         );
-        let fields = [("fields", text("{\"name\":\"two words\",\"count\":3}"))];
+        let fields = [("fields", Value::Text("{\"name\":\"two words\",\"count\":3}"))];
         assert_eq!(
             shown(&Text, "app", "joined", &fields),
             "23:45:01.123 WARN  app: joined count=3 name=\"two words\"\n"
@@ -244,7 +296,7 @@ mod tests {
     fn nobody_forges_a_line_or_moves_the_cursor() {
         let forged = "hi\n23:45:01.123 ERROR moonwire: all lost\x1b[2J";
         assert_eq!(shown(&Text, "app", forged, &[]).lines().count(), 1);
-        assert!(!shown(&Text, "app", forged, &[("x", text("\x1b[2J"))]).contains('\x1b'));
+        assert!(!shown(&Text, "app", forged, &[("x", Value::Text("\x1b[2J"))]).contains('\x1b'));
         assert_eq!(shown(&Json, "app", forged, &[]).lines().count(), 1);
     }
 }

@@ -179,7 +179,9 @@ impl Session {
         if let Some(visit) = self.visit.as_mut().filter(|_| self.phase == Phase::Open) {
             let target = self.target.text(cx.hosts()).to_string();
             let (cause, code, messages, compressed) = (end.cause(), end.code(), self.messages, self.deflate.is_on());
-            visit.parting = Some(Parting { pid: pid.to_string(), target, cause, code, fault, messages, compressed });
+            let pid = pid.to_string();
+            let parting = Parting { pid, target, cause, code, fault, messages, compressed };
+            visit.parting = Some(Box::new(parting));
             return;
         }
         let Some(fault) = fault else { return };
