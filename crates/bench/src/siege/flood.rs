@@ -2,9 +2,7 @@
 //!
 //! At a desk the process answers only the one that spoke, and credit alone bounds how far ahead of it a client may be:
 //! the flood takes what the core has. In a room it tells all of them, so that each message of the flood is a thousand to
-//! send. With `wsrelay.rate.messages` the others have to be answered as before. Without it the core is never idle, be it
-//! that a client waits for its last message before it says the next one; so such a patient client is the measure there:
-//! to flood hurts the others no more.
+//! send. There the others have to be answered as before, with `wsrelay.rate.messages` and without.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -29,20 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
     show(desk(siege)?);
-    show(room(siege, "/rated/room", "wsrelay.rate.messages 20", Speaks::Never)?);
-    show(room(siege, "/ws/room", "no rate, compared with one that waits for its last message", Speaks::InTurn)?);
+    show(room(siege, "/rated/room", "wsrelay.rate.messages 20")?);
+    show(room(siege, "/ws/room", "no rate")?);
     Ok(())
-}
-
-/// How a client speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Speaks {
-    /// Not at all.
-    Never,
-    /// Once what it said last was answered.
-    InTurn,
-    /// Whenever its socket takes something.
-    Always,
 }
 
 /// A client that writes whenever it may, and reads what comes without looking at it.
@@ -53,8 +40,6 @@ struct Flooder {
     written: usize,
     received: u64,
     sent: u64,
-    /// Messages of others that it hears.
-    heard: u64,
     /// Its own connection is closed: a broken promise.
     closed: bool,
 }
@@ -66,12 +51,12 @@ impl Flooder {
         while burst.len() < BURST {
             frame::push_masked(&mut burst, Opcode::Text, WORDS, [1, 2, 3, 4]);
         }
-        Ok(Flooder { stream, burst, written: 0, received: 0, sent: 0, heard: 0, closed: false })
+        Ok(Flooder { stream, burst, written: 0, received: 0, sent: 0, closed: false })
     }
 
-    /// One read, and one write if it `speaks` or has not finished a frame. Called in turn with the others' load, it
+    /// One read, and one write if it `floods` or has not finished a frame. Called in turn with the others' load, it
     /// writes faster than any server answers.
-    fn go_on(&mut self, speaks: Speaks, buffer: &mut [u8]) -> Result<()> {
+    fn go_on(&mut self, floods: bool, buffer: &mut [u8]) -> Result<()> {
         match self.stream.read(buffer) {
             Ok(0) => self.closed = true,
             Ok(count) => self.received += count as u64,
@@ -80,12 +65,7 @@ impl Flooder {
         }
         let frame = frame::masked_length(WORDS.len());
         let rest = (frame - self.written % frame) % frame;
-        let next = match speaks {
-            Speaks::Never => rest,
-            Speaks::InTurn if rest > 0 => rest,
-            Speaks::InTurn => usize::from(self.is_answered()) * frame,
-            Speaks::Always => self.burst.len() - self.written,
-        };
+        let next = if floods { self.burst.len() - self.written } else { rest };
         if next > 0 {
             match self.stream.write(&self.burst[self.written..self.written + next]) {
                 Ok(count) => {
@@ -103,7 +83,7 @@ impl Flooder {
     fn drain(&mut self, buffer: &mut [u8]) -> Result<()> {
         let start = Instant::now();
         loop {
-            self.go_on(Speaks::Never, buffer)?;
+            self.go_on(false, buffer)?;
             if self.is_answered() {
                 return Ok(());
             }
@@ -112,11 +92,11 @@ impl Flooder {
         }
     }
 
-    /// Whether all that it said came back, and all that others say came.
+    /// Whether all that it said came back, to it alone.
     fn is_answered(&self) -> bool {
         let frame = frame::masked_length(WORDS.len());
         // Masks are four bytes longer.
-        self.written.is_multiple_of(frame) && self.received == (self.messages() + self.heard) * (frame as u64 - 4)
+        self.written.is_multiple_of(frame) && self.received == self.messages() * (frame as u64 - 4)
     }
 
     fn messages(&self) -> u64 {
@@ -141,7 +121,7 @@ fn desk(siege: &Siege) -> Result<Row> {
     let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
     for _ in 0..siege.rounds {
         without.add(&crowd.round(&round, || Ok(()))?);
-        with.add(&crowd.round(&round, || flooder.go_on(Speaks::Always, &mut buffer))?);
+        with.add(&crowd.round(&round, || flooder.go_on(true, &mut buffer))?);
         flooder.drain(&mut buffer)?;
     }
     let messages = flooder.messages();
@@ -149,7 +129,7 @@ fn desk(siege: &Siege) -> Result<Row> {
     crowd.cut();
     node.wait_until_back(&before)?;
     node.stop()?;
-    // Shown and not judged: a core that answers the flood has nothing left, and no rate was configured to keep it free.
+    // Shown and not judged: the core has nothing left, which shows as soon as other programs want some of it.
     let (figures, _not_promised) = compare(siege, &without, &with);
     Ok(Row {
         what: format!("one of {clients} clients of one process, which answers each, says as much as it can"),
@@ -170,9 +150,7 @@ struct Room {
     said: u32,
 }
 
-/// With a rate, the others are compared with a room in which nobody floods; without one, with a room in which somebody
-/// is patient.
-fn room(siege: &Siege, path: &str, what: &str, calm: Speaks) -> Result<Row> {
+fn room(siege: &Siege, path: &str, what: &str) -> Result<Row> {
     let clients = siege.size(1_000, 100);
     let node = siege.node("flood", 1)?;
     let before = Held::settled(&node)?;
@@ -190,9 +168,9 @@ fn room(siege: &Siege, path: &str, what: &str, calm: Speaks) -> Result<Row> {
     let time = Duration::from_millis(siege.size(4_000, 1_000) as u64);
     for _ in 0..siege.rounds {
         // Another client each time: what a flood has written may take long to be heard.
-        for (speaks, percentiles) in [(calm, &mut without), (Speaks::Always, &mut with)] {
+        for (floods, percentiles) in [(false, &mut without), (true, &mut with)] {
             let flooder = Flooder::open(dial, clients)?;
-            messages += room.round(time, percentiles, flooder, speaks)?;
+            messages += room.round(time, percentiles, flooder, floods)?;
         }
     }
     for client in room.clients {
@@ -218,7 +196,7 @@ impl Room {
         time: Duration,
         percentiles: &mut Percentiles,
         mut flooder: Flooder,
-        speaks: Speaks,
+        floods: bool,
     ) -> Result<u64> {
         const EVERY: Duration = Duration::from_millis(100);
         let mut latencies = crate::load::latencies()?;
@@ -232,22 +210,21 @@ impl Room {
             let due = start + EVERY * number;
             while Instant::now() < due {
                 self.attend(due, None, &mut latencies)?;
-                flooder.go_on(speaks, &mut buffer)?;
+                flooder.go_on(floods, &mut buffer)?;
             }
             out.clear();
             self.clients[0].frame(&mut out, Opcode::Text, payload.of(0, self.said));
             self.said += 1;
-            flooder.heard += 1;
             self.clients[0].send(&out)?;
             while self.heard.iter().any(|&heard| heard < self.said) {
                 self.attend(Instant::now() + Duration::from_millis(5), Some(due), &mut latencies)?;
-                flooder.go_on(speaks, &mut buffer)?;
+                flooder.go_on(floods, &mut buffer)?;
                 ensure!(due.elapsed() < PATIENCE, "a message was not heard by all");
             }
         }
         percentiles.add(&latencies);
         ensure!(!flooder.closed, "the flood was closed");
-        Ok(if speaks == Speaks::Always { flooder.messages() } else { 0 })
+        Ok(if floods { flooder.messages() } else { 0 })
     }
 
     fn attend(
