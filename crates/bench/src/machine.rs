@@ -58,6 +58,12 @@ pub(crate) fn describe() -> String {
     format!("{}, {cores} cores, Linux {}", model(&cpuinfo).unwrap_or("unknown processor"), kernel.trim())
 }
 
+/// How many programs wanted a core in the last minute, on the average: much more than none before a run spoils it.
+pub(crate) fn load_average() -> String {
+    let averages = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
 fn model(cpuinfo: &str) -> Option<&str> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim())

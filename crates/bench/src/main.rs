@@ -223,7 +223,7 @@ fn circumstances(plan: &Plan, places: &Places) -> Vec<String> {
         None => "not bound to cores".to_owned(),
     };
     vec![
-        format!("Machine: {}; {pinned}.", machine::describe()),
+        format!("Machine: {}, its load before {}; {pinned}.", machine::describe(), machine::load_average()),
         format!("Versions: {}.", versions.join("; ")),
         format!(
             "{} rounds, every server in each; {} s each, after {} s of warming up; messages of {payload} bytes.",
