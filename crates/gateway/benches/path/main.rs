@@ -87,8 +87,8 @@ const PARTS: [Part; 5] = [
         work: Work::Lives { clients: 16 },
         rounds: 10,
         allowed: Allowed {
-            blocks: 110.0,
-            garbage: 4_600.0,
+            blocks: 92.0,
+            garbage: 2_000.0,
             why: "a request, a handler's process, a session, a process of its own, an echo, and what all of them leave",
         },
     },
