@@ -158,7 +158,9 @@ fn meant(refusal: Refusal, headers: &HeaderMap) -> bool {
         Refusal::KeyCount => values(headers, header::SEC_WEBSOCKET_KEY).len() > 1,
         // It takes a space for a comma.
         Refusal::Connection => values(headers, header::CONNECTION).iter().any(|value| value.contains(&b' ')),
-        Refusal::HttpVersion | Refusal::Version | Refusal::Key => false,
+        // It takes two texts of base64 behind each other, the first one padded.
+        Refusal::Key => values(headers, header::SEC_WEBSOCKET_KEY)[0].iter().take(21).any(|&byte| byte == b'='),
+        Refusal::HttpVersion | Refusal::Version => false,
     }
 }
 

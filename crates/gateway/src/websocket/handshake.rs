@@ -258,6 +258,7 @@ mod tests {
             (Refusal::Key, 400, &[KEY], &[(KEY, "MTIzNDU2Nzg5MDEyMzQ1Njc=")]),
             (Refusal::Key, 400, &[KEY], &[(KEY, "MTIzNDU2Nzg5MDEyMzQ1Njc4")]),
             (Refusal::Key, 400, &[KEY], &[(KEY, "dGhlIHNhbXBsZSBub25jZ!==")]),
+            (Refusal::Key, 400, &[KEY], &[(KEY, "dGhlIHNhbXBsZSBubQ==Zj25")]),
             (Refusal::Key, 400, &[KEY], &[(KEY, "dGhlIHNhbXBsZSBub25jZQ==dGhlIHNhbXBsZSBub25jZQ==")]),
             (Refusal::OriginForeign, 403, &["origin"], &[("origin", "http://evil.net")]),
             (Refusal::OriginForeign, 403, &["origin"], &[("origin", "null")]),
