@@ -64,8 +64,8 @@ pub struct Frame {
 /// What a connection adds to each of its client's messages.
 #[derive(Clone, Debug)]
 pub struct Relayed {
-    /// Attached by the handler that accepted the client.
-    pub metadata: Option<Term>,
+    /// Attached by the handler that accepted the client. Behind a pointer, since all that moves a message moves this.
+    pub metadata: Option<Arc<Term>>,
 }
 
 impl Message {

@@ -71,6 +71,7 @@ impl State {
     api!(length(index: i32) -> i32 = |l| ffi::lua_objlen(l, index) as i32);
     api!(is_number(index: i32) -> bool = |l| ffi::lua_type(l, index) == ffi::LUA_TNUMBER);
     api!(is_string(index: i32) -> bool = |l| ffi::lua_type(l, index) == ffi::LUA_TSTRING);
+    api!(is_table(index: i32) -> bool = |l| ffi::lua_type(l, index) == ffi::LUA_TTABLE);
     api!(is_nil(index: i32) -> bool = |l| ffi::lua_type(l, index) <= ffi::LUA_TNIL);
     api!(metatable_pointer(index: i32) -> *const c_void = |l| ffi::lua_getmetatablepointer(l, index));
 
@@ -85,13 +86,10 @@ impl State {
     /// The bytes of a string; empty for anything else. They live as long as the string does: as long as it stays on
     /// the stack.
     pub(crate) fn string<'a>(self, index: i32) -> &'a [u8] {
-        if !self.is_string(index) {
-            return &[];
-        }
         let mut length = 0;
-        // SAFETY: as in `api!`; a string's bytes do not move.
+        // SAFETY: as in `api!`; a string's bytes do not move. What is no string is null, and stays what it is.
         unsafe {
-            let text = ffi::lua_tolstring(self.0, index, &mut length);
+            let text = ffi::lua_tolstringatom(self.0, index, &mut length, std::ptr::null_mut());
             if text.is_null() { &[] } else { std::slice::from_raw_parts(text.cast(), length) }
         }
     }

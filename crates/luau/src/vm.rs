@@ -3,6 +3,7 @@
 pub(crate) mod collector;
 pub(crate) mod memory;
 pub(crate) mod pod;
+pub(crate) mod texts;
 pub(crate) mod watchdog;
 
 pub(crate) use pod::Pod;

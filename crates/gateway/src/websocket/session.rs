@@ -145,7 +145,7 @@ pub struct Session {
     agenda: Rc<Agenda>,
     target: Pid,
     topic: Topic,
-    metadata: Option<Term>,
+    metadata: Option<Arc<Term>>,
     opened: Time,
     last_seen: Time,
     next_ping: Time,
@@ -247,7 +247,7 @@ impl Session {
             agenda,
             target: wanted.target,
             topic: wanted.topic,
-            metadata: wanted.metadata,
+            metadata: wanted.metadata.map(Arc::new),
             opened: Time::default(),
             last_seen: Time::default(),
             next_ping: Time::default(),
@@ -543,7 +543,7 @@ impl Session {
         let client = cx.pid().text(cx.hosts()).to_string();
         let term = Term::from([
             ("client_pid", Some(Field::Text(&client))),
-            ("metadata", self.metadata.as_ref().map(Field::Term)),
+            ("metadata", self.metadata.as_deref().map(Field::Term)),
         ]);
         let message = Message { topic: JOIN, from: cx.pid(), body: Body::Term(term) };
         let _dead_target = cx.send_reserved(self.target, message);

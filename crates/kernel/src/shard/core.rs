@@ -127,33 +127,41 @@ impl Core {
 
     #[expect(clippy::result_large_err, reason = "a refused message goes back as it came, without a box")]
     pub(crate) fn send(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
-        let limits = &self.node.hosts[to.host()];
-        let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
-        if self.is_local(to) {
-            self.meet(to);
-            let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none() && !slot.sealed) else {
-                return Err((Refused::NotFound, message));
-            };
-            let last = slot.heeds_last && self.is_last(to, &message);
-            let full = match class {
-                Class::Ordinary | Class::Published(_) => slot.mailbox.is_full(messages, bytes),
-                Class::Credited { .. } => !self.has_turn(message.from, to),
-                Class::Reserved => false,
-            };
-            if full {
-                self.counts.count(Probe::Refused);
-                return Err((Refused::Full, message));
-            }
-            self.deliver(to, message, class);
-            if last && let Some(slot) = self.slot_mut(to) {
-                slot.sealed = true;
-                self.node.seal(to);
-            }
-            return Ok(());
+        if !self.is_local(to) {
+            return self.send_far(to, message, class);
         }
+        self.meet(to);
+        let limits = &self.node.hosts[to.host()];
+        let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none() && !slot.sealed) else {
+            return Err((Refused::NotFound, message));
+        };
+        let last = slot.heeds_last && self.is_last(to, &message);
+        let full = match class {
+            Class::Reserved => false,
+            // Whoever was granted room there is awaited, too.
+            Class::Credited { .. } if slot.mailbox.is_awaited() => !self.has_turn(message.from, to),
+            _ => slot.mailbox.is_full(limits.mailbox_messages, limits.mailbox_bytes),
+        };
+        if full {
+            self.counts.count(Probe::Refused);
+            return Err((Refused::Full, message));
+        }
+        self.deliver(to, message, class);
+        if last && let Some(slot) = self.slot_mut(to) {
+            slot.sealed = true;
+            self.node.seal(to);
+        }
+        Ok(())
+    }
+
+    /// Sends to a process of another shard.
+    #[expect(clippy::result_large_err, reason = "as Core::send")]
+    fn send_far(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
         if !self.node.is_alive(to) {
             return Err((Refused::NotFound, message));
         }
+        let limits = &self.node.hosts[to.host()];
+        let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
         let patient = class.period().is_some();
         let granted = patient && self.use_grant(message.from, to);
         let reserved = match self.node.state(to) {
@@ -199,10 +207,14 @@ impl Core {
         let bytes = slot.mailbox.push_message(message, class, &mut self.pool);
         let (depth, _) = slot.mailbox.waiting();
         wake(slot, to, &mut self.ready);
+        let limits = &self.node.hosts[to.host()];
+        let is_roomy = slot.is_roomy() && !slot.mailbox.is_full(limits.mailbox_messages, limits.mailbox_bytes);
         self.counts.count(Probe::Delivered);
         self.counts.took(bytes);
         self.deepest = self.deepest.max(depth);
-        self.took_message(to, from, class);
+        if !is_roomy {
+            self.took_message(to, from, class);
+        }
     }
 
     /// Dooms a process if `of` spawned it.

@@ -16,8 +16,10 @@ impl Core {
     pub(crate) fn received(&mut self, pid: Pid, from: Pid, claim: Claim) {
         if let Some(slot) = self.slot_mut(pid) {
             slot.mailbox.release(claim);
-            self.grant_room(pid);
-            self.publish_room(pid);
+            if !slot.is_roomy() {
+                self.grant_room(pid);
+                self.publish_room(pid);
+            }
             self.counts.gave(u32::from(claim.bytes() > 0), claim.bytes());
         }
         // Also when the receiver has ended: nobody but its last call knows what it held unread.

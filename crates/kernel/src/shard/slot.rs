@@ -129,6 +129,11 @@ impl Slot {
         self.relations.as_mut()?.rare.as_deref_mut()
     }
 
+    /// Whether nobody waits for room in the mailbox, and all know that it takes messages: as almost always.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.room == (false, false) && !self.mailbox.is_awaited()
+    }
+
     /// Whether the ends of others that wait to be read hold so many bytes.
     pub(crate) fn has_unread_ends(&self, bytes: u64) -> bool {
         self.relations.as_ref().is_some_and(|relations| relations.unread_bytes >= bytes)

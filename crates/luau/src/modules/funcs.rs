@@ -53,7 +53,7 @@ fn begin(call: &mut Call<'_>, what: &str, before: usize) -> Result<usize, Raise>
     let reference = state.keep(future);
     call.program().more().execs.insert(pid, Waiter::Future(reference));
     let (_, cx) = call.both();
-    call.pod.push_pid(state, pid, cx.hosts());
+    call.pod.texts.push_pid(state, pid, cx.hosts());
     state.set_field(future, c"_pid");
     Ok(1)
 }

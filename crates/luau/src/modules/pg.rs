@@ -83,7 +83,7 @@ fn push_pids(call: &mut Call<'_>, pids: &[Pid]) -> usize {
     let (state, pod) = (call.state, call.pod);
     state.push_table(i32::try_from(pids.len()).unwrap_or(0), 0);
     for (index, &pid) in pids.iter().enumerate() {
-        pod.push_pid(state, pid, call.cx().hosts());
+        pod.texts.push_pid(state, pid, call.cx().hosts());
         state.raw_set_index(-2, index as i32 + 1);
     }
     1

@@ -7,8 +7,7 @@ use crate::modules::channel::must_be_able_to_wait;
 use crate::program::lanes::INBOX;
 use crate::program::tasks::Wait;
 use crate::value;
-use crate::vm::pod::{Condemned, LastFrame};
-use bytes::Bytes;
+use crate::vm::pod::Condemned;
 use kernel::limits::LABEL_BYTES;
 use kernel::{Body, Error, Frame, Kind, Message, Pid, Refused, Topic};
 use spawning::spawner::FUNCTIONS as SPAWNER;
@@ -120,19 +119,18 @@ fn unlisten(call: &mut Call<'_>) -> Result<usize, Raise> {
 
 /// The PID that an argument means: a PID's text or a registered name. `None`: nobody has it.
 fn dest(call: &mut Call<'_>, argument: usize, what: &str) -> Result<Option<Pid>, Raise> {
-    let Some(text) = call.bytes(argument) else {
+    // The text stays at its place on the stack during the call.
+    let text = if argument <= call.count() { call.state.string(argument as i32) } else { &[] };
+    if text.first() == Some(&b'{') {
+        let known = call.pod.texts.pid_at(text.as_ptr());
+        return Ok(known.or_else(|| Pid::parse(text, call.cx().hosts())));
+    }
+    if call.bytes(argument).is_none() {
         let kind = call.type_name(argument);
         let hint = if kind == "nil" { " (did the spawn fail?)" } else { "" };
         return Err(Raise(format!("{what}: dest: expected a PID or a registered name, got {kind}{hint}")));
-    };
-    let is_pid = text.first() == Some(&b'{');
-    // The text stays at its place on the stack during the call.
-    let text = call.state.string(argument as i32);
-    let cx = call.cx();
-    if is_pid {
-        return Ok(Pid::parse(text, cx.hosts()));
     }
-    Ok(std::str::from_utf8(text).ok().and_then(|name| cx.lookup(name)))
+    Ok(std::str::from_utf8(text).ok().and_then(|name| call.cx().lookup(name)))
 }
 
 fn nobody(call: &mut Call<'_>, argument: usize) -> usize {
@@ -164,7 +162,7 @@ fn answer(call: &mut Call<'_>, result: Result<(), Error>) -> usize {
 
 pub(super) fn topic(call: &Call<'_>, argument: usize, what: &str) -> Result<Topic, Raise> {
     if argument <= call.count()
-        && let Some(topic) = call.pod.topic(call.state, argument as i32)
+        && let Some(topic) = call.pod.texts.topic(call.state, argument as i32)
     {
         return Ok(topic);
     }
@@ -224,56 +222,38 @@ pub(super) fn payload(call: &Call<'_>, topic: &Topic, most: u64, what: &str) -> 
     }
 }
 
-/// A table that is exactly `{type = "text" | "binary", data = string}`, without a copy of its table. The bytes of the
-/// string that was sent last are shared: a broadcast frames one string once.
-fn frame(call: &Call<'_>, argument: i32) -> Option<Frame> {
-    let state = call.state;
-    if state.type_name(argument) != "table" || !state.reserve(4) {
+/// A table that is exactly `{type = "text" | "binary", data = string}`, without a copy of its table.
+fn frame(call: &Call<'_>, table: i32) -> Option<Frame> {
+    let (state, texts) = (call.state, &call.pod.texts);
+    if !state.is_table(table) || !state.reserve(4) {
         return None;
     }
     let top = state.top();
-    state.get_field(argument, c"type");
-    state.get_field(argument, c"data");
-    let (kind, data) = (state.string(top + 1), state.string(top + 2));
-    let binary = kind == b"binary";
-    let fits = (binary || kind == b"text") && state.is_string(top + 2) && has_fields(call, argument, 2);
-    let bytes = fits.then(|| shared(call, top + 2, data));
-    state.set_top(top);
-    Some(Frame { binary, bytes: bytes?, relayed: None })
-}
-
-/// Whether a table has exactly so many keys.
-fn has_fields(call: &Call<'_>, table: i32, count: usize) -> bool {
-    let (state, mut place, mut found) = (call.state, 0, 0);
-    loop {
+    let (mut place, mut binary, mut bytes) = (0, None, None);
+    let fits = loop {
         place = state.raw_iterate(table, place);
         if place < 0 {
-            return found == count;
+            break true;
         }
-        state.pop(2);
-        found += 1;
-        if found > count {
-            return false;
+        // Equal strings are one string.
+        let key = state.string(-2).as_ptr();
+        let value = state.string(-1).as_ptr();
+        if key == texts.kind.place && value == texts.text.place {
+            binary = Some(false);
+        } else if key == texts.kind.place && value == texts.binary.place {
+            binary = Some(true);
+        } else if key == texts.data.place && state.is_string(-1) {
+            bytes = Some(texts.frame(state, -1));
+        } else {
+            break false;
         }
+        state.set_top(top);
+    };
+    state.set_top(top);
+    if !fits {
+        return None;
     }
-}
-
-fn shared(call: &Call<'_>, index: i32, data: &[u8]) -> Bytes {
-    let mut last = call.pod.last_frame.borrow_mut();
-    if let Some(last) = &*last
-        && std::ptr::eq(last.place, data.as_ptr())
-        && last.bytes.len() == data.len()
-    {
-        return last.bytes.clone();
-    }
-    let bytes = Bytes::copy_from_slice(data);
-    if let Some(last) = last.take() {
-        call.state.release(last.reference);
-    }
-    // Kept alive, so that no other string can come to lie at its place.
-    let reference = call.state.keep(index);
-    *last = Some(LastFrame { place: data.as_ptr(), bytes: bytes.clone(), reference });
-    bytes
+    Some(Frame { binary: binary?, bytes: bytes?, relayed: None })
 }
 
 // Relations
@@ -282,7 +262,7 @@ fn shared(call: &Call<'_>, index: i32, data: &[u8]) -> Bytes {
 fn pid(call: &mut Call<'_>) -> Result<usize, Raise> {
     let pid = call.program().pid;
     let (_, cx) = call.both();
-    call.pod.push_pid(call.state, pid, cx.hosts());
+    call.pod.texts.push_pid(call.state, pid, cx.hosts());
     Ok(1)
 }
 
@@ -424,7 +404,7 @@ fn lookup(call: &mut Call<'_>) -> Result<usize, Raise> {
     let (_, cx) = call.both();
     match cx.lookup(&name) {
         Some(pid) => {
-            call.pod.push_pid(call.state, pid, cx.hosts());
+            call.pod.texts.push_pid(call.state, pid, cx.hosts());
             Ok(1)
         }
         None => Ok(call.fail(&Error::new(Kind::NotFound, format!("\"{name}\" is no registered name")))),

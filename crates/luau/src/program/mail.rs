@@ -272,8 +272,8 @@ impl Program {
 
 /// `topic, from, value` for a term; `topic, from, data, type, metadata, relayed` for a frame.
 fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i32 {
-    thread.push_string(message.topic.as_bytes());
-    pod.push_pid(thread, message.from, hosts);
+    pod.texts.push_topic(thread, &message.topic);
+    pod.texts.push_pid(thread, message.from, hosts);
     match message.body {
         Body::None => {
             thread.push_nil();
@@ -287,7 +287,7 @@ fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i3
         }
         Body::Frame(frame) => {
             thread.push_string(&frame.bytes);
-            thread.push_string(if frame.binary { b"binary" } else { b"text" });
+            if frame.binary { pod.texts.binary } else { pod.texts.text }.push(thread);
             let Some(relayed) = frame.relayed else { return 4 };
             match relayed.metadata {
                 Some(metadata) if value::push_term(thread, pod, &metadata) => {}
@@ -321,7 +321,7 @@ pub(super) fn push_result(thread: State, pod: &Pod, exit: &Exit) -> i32 {
 /// `kind, pid, nil, group`.
 fn push_change(thread: State, pod: &Pod, hosts: &Hosts, change: &Change) -> i32 {
     thread.push_string(if change.joined { b"pg.join" } else { b"pg.leave" });
-    pod.push_pid(thread, change.pid, hosts);
+    pod.texts.push_pid(thread, change.pid, hosts);
     thread.push_nil();
     thread.push_string(change.group.as_bytes());
     4
@@ -332,7 +332,7 @@ fn push_event(thread: State, pod: &Pod, hosts: &Hosts, timer: &SliceTimer, event
     thread.push_string(event.name().as_bytes());
     match event {
         Event::Exit { from, exit, at } | Event::LinkDown { from, exit, at } => {
-            pod.push_pid(thread, from, hosts);
+            pod.texts.push_pid(thread, from, hosts);
             thread.push_number(timer.wall(at));
             match &exit.value {
                 Some(value) if value::push_term(thread, pod, value) => {}
@@ -345,7 +345,7 @@ fn push_event(thread: State, pod: &Pod, hosts: &Hosts, timer: &SliceTimer, event
             5
         }
         Event::Cancel { from, reason, at } => {
-            pod.push_pid(thread, from, hosts);
+            pod.texts.push_pid(thread, from, hosts);
             thread.push_number(timer.wall(at));
             match reason {
                 Some(reason) => thread.push_string(reason.as_bytes()),

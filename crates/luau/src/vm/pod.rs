@@ -5,6 +5,7 @@
 
 use super::collector::Collector;
 use super::memory::{Memory, allocate};
+use super::texts::Texts;
 use super::watchdog::{computed, period, settle, ticks};
 use crate::call::Running;
 use crate::live::Here;
@@ -12,7 +13,6 @@ use crate::modules;
 use crate::registry::Entry;
 use crate::runtime::NativeModule;
 use crate::state::State;
-use kernel::{Pid, Topic};
 use mlua_sys as ffi;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
@@ -31,10 +31,6 @@ const STUCK: u64 = 10_000_000;
 /// when there are more large processes than categories).
 const SHARED_CATEGORY: i32 = 1;
 const CATEGORIES: i32 = 256;
-/// Topics that the pod remembers.
-const TOPICS: usize = 64;
-/// PIDs whose text the pod remembers as a Luau string.
-const PID_CACHE: usize = 4096;
 /// Threads of processes that have ended which the pod keeps for the next ones.
 const SPARE_THREADS: usize = 64;
 
@@ -66,8 +62,6 @@ pub(crate) struct Refs {
     environment: c_int,
     /// The metatable that marks an empty table as an object.
     object: c_int,
-    /// Where texts of PIDs are remembered.
-    pids: c_int,
 }
 
 pub(crate) struct Pod {
@@ -88,11 +82,9 @@ pub(crate) struct Pod {
     swept: Cell<u64>,
     /// The native modules by name, as registry references.
     pub(crate) modules: FxHashMap<&'static str, c_int>,
-    pids: RefCell<Vec<Option<Pid>>>,
     /// Threads of processes that have ended, with the references that keep them. They hold nothing.
     spare: RefCell<Vec<(State, c_int)>>,
-    /// Topics that programs have sent on lately, each at a place that its string's address chooses.
-    topics: RefCell<Vec<Option<KnownTopic>>>,
+    pub(crate) texts: Texts,
     pub(crate) collector: Collector,
     /// The process that runs and its kernel. Null between slices.
     pub(crate) running: Cell<*const Running>,
@@ -112,26 +104,10 @@ pub(crate) struct Pod {
     pub(crate) living: Cell<u32>,
     /// The VM may be inconsistent: everything in it has to end.
     pub(crate) poisoned: Cell<bool>,
-    /// The last string that was sent as a frame: its place, reference and shared bytes.
-    pub(crate) last_frame: RefCell<Option<LastFrame>>,
     /// How many processes use each memory category.
     categories: RefCell<Vec<u32>>,
     /// Names of native functions, which Luau does not copy.
     _names: Vec<CString>,
-}
-
-/// A string that was sent on as a topic.
-struct KnownTopic {
-    place: *const u8,
-    topic: Topic,
-    reference: c_int,
-}
-
-/// A string that was sent and its shared bytes.
-pub(crate) struct LastFrame {
-    pub(crate) place: *const u8,
-    pub(crate) bytes: bytes::Bytes,
-    pub(crate) reference: c_int,
 }
 
 impl Pod {
@@ -158,9 +134,8 @@ impl Pod {
             spawner: std::ptr::null(),
             caller: std::ptr::null(),
             modules: FxHashMap::default(),
-            pids: RefCell::new(vec![None; PID_CACHE]),
             spare: RefCell::default(),
-            topics: RefCell::new((0..TOPICS).map(|_| None).collect()),
+            texts: Texts::default(),
             collector,
             running: Cell::new(std::ptr::null()),
             broken: RefCell::default(),
@@ -172,7 +147,6 @@ impl Pod {
             condemned: Cell::new(None),
             living: Cell::new(0),
             poisoned: Cell::new(false),
-            last_frame: RefCell::new(None),
             categories: RefCell::new(vec![0; CATEGORIES as usize]),
             _names: Vec::new(),
         });
@@ -185,9 +159,9 @@ impl Pod {
             (*callbacks).postresume = Some(ends);
         }
         let prelude = modules::install(main, extra)?;
-        main.push_table(PID_CACHE as i32, 0);
-        let pids = main.keep(-1);
+        let texts = Texts::new(main);
         let filled = Rc::get_mut(&mut pod).ok_or("a new pod is shared")?;
+        filled.texts = texts;
         filled.object = main_pointer(main, prelude.object);
         filled.error = main_pointer(main, prelude.error);
         filled.spawner = main_pointer(main, prelude.spawner);
@@ -202,7 +176,6 @@ impl Pod {
             settle: prelude.settle,
             environment: environment(main),
             object: prelude.object,
-            pids,
         };
         filled._names = prelude.names;
         main.set_top(0);
@@ -326,44 +299,6 @@ impl Pod {
             }
             used
         });
-    }
-
-    /// Pushes the text of a PID; that of a recent one without making it again.
-    pub(crate) fn push_pid(&self, state: State, pid: Pid, hosts: &kernel::Hosts) {
-        use std::hash::{Hash, Hasher};
-        let mut hasher = rustc_hash::FxHasher::default();
-        pid.hash(&mut hasher);
-        let place = hasher.finish() as usize % PID_CACHE;
-        state.push_ref(self.refs.pids);
-        let mut pids = self.pids.borrow_mut();
-        if pids[place] == Some(pid) {
-            state.raw_get_index(-1, place as i32 + 1);
-        } else {
-            state.push_string(&pid.bytes(hosts));
-            state.copy(-1);
-            state.raw_set_index(-3, place as i32 + 1);
-            pids[place] = Some(pid);
-        }
-        state.remove(-2);
-    }
-
-    /// The topic that a string is: one that was sent on lately is not read again. `None` if it is none.
-    pub(crate) fn topic(&self, state: State, index: i32) -> Option<Topic> {
-        let text = state.string(index);
-        let place = text.as_ptr();
-        // Strings lie at multiples of 16 in their pages, and those that a chunk brings beside each other.
-        let slot = (place as usize >> 4) % TOPICS;
-        let mut topics = self.topics.borrow_mut();
-        if let Some(known) = topics[slot].as_ref().filter(|known| known.place == place) {
-            return Some(known.topic.clone());
-        }
-        let topic = Topic::from(std::str::from_utf8(text).ok().filter(|text| Topic::is_for_programs(text))?);
-        // Kept alive, so that no other string can come to lie at its place.
-        let reference = state.keep(index);
-        if let Some(old) = topics[slot].replace(KnownTopic { place, topic: topic.clone(), reference }) {
-            state.release(old.reference);
-        }
-        Some(topic)
     }
 
     /// Whether the table at `index` is an object even when it is empty.

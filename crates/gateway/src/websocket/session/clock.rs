@@ -194,7 +194,7 @@ impl Session {
             ("client_pid", Some(Field::Text(&client))),
             ("uptime", Some(Field::Number(now.since(self.opened).as_secs_f64()))),
             ("message_count", Some(Field::Number(self.messages as f64))),
-            ("metadata", self.metadata.as_ref().map(Field::Term)),
+            ("metadata", self.metadata.as_deref().map(Field::Term)),
         ]);
         // A full mailbox does without: the next one says more.
         let _full_or_dead = cx.send(self.target, Message { topic: HEARTBEAT, from: cx.pid(), body: Body::Term(term) });

@@ -213,7 +213,7 @@ impl Session {
             ("reason", Some(Field::Text(reason))),
             ("cause", Some(Field::Text(cause))),
             ("code", Some(Field::Number(f64::from(code)))),
-            ("metadata", self.metadata.as_ref().map(Field::Term)),
+            ("metadata", self.metadata.as_deref().map(Field::Term)),
         ]);
         let message = Message { topic: LEAVE, from: cx.pid(), body: Body::Term(term) };
         let _dead_target = cx.send_reserved(self.target, message);

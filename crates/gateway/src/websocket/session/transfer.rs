@@ -7,6 +7,7 @@ use crate::relay::values::{json_of, term_of_view};
 use kernel::term::{Field, TableView, View};
 use kernel::{Body, Cx, Exit, Message, Pid, Term, Topic};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Fields of `ws.control` besides `ack`: those of `X-WS-Relay`, with the same rules.
 const FIELDS: [&str; 4] = ["target_pid", "message_topic", "heartbeat_interval", "metadata"];
@@ -70,7 +71,7 @@ impl Session {
         }
         if let Some(metadata) = field(table, "metadata") {
             // As the sender wrote it: JSON has no strings of bytes.
-            self.metadata = header.metadata.map(|_| term_of_view(metadata));
+            self.metadata = header.metadata.map(|_| Arc::new(term_of_view(metadata)));
         }
         if other {
             self.join(cx);

@@ -207,7 +207,7 @@ fn flush(socket: BorrowedFd<'_>, engine: &mut Engine) -> io::Result<(usize, bool
 }
 
 /// Writes once. `cork` is scratch memory, the same for all sockets.
-fn write_clear(socket: BorrowedFd<'_>, outbox: &mut Outbox, cork: &mut Vec<u8>) -> Written {
+fn write_clear(socket: BorrowedFd<'_>, outbox: &Outbox, cork: &mut Vec<u8>) -> Written {
     cork.clear();
     let mut parts = SmallVec::<[Part<'_>; PIECES]>::new();
     let mut total = 0;
@@ -227,16 +227,23 @@ fn write_clear(socket: BorrowedFd<'_>, outbox: &mut Outbox, cork: &mut Vec<u8>) 
         total += piece.len();
         parts.len() < PIECES
     });
-    let slices: SmallVec<[IoSlice<'_>; PIECES]> = parts
-        .iter()
-        .map(|part| match part {
-            Part::Copied(range) => IoSlice::new(&cork[range.clone()]),
-            Part::Direct(piece) => IoSlice::new(piece),
-        })
-        .collect();
+    let cork = &*cork;
+    let bytes = |part| match part {
+        &Part::Copied(ref range) => &cork[range.clone()],
+        &Part::Direct(piece) => piece,
+    };
     loop {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        return match sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags) {
+        let sent = match &parts[..] {
+            // Nearly always, and the shorter way through the kernel.
+            [part] => send(socket, bytes(part), flags),
+            parts => {
+                let slices: SmallVec<[IoSlice<'_>; PIECES]> =
+                    parts.iter().map(|part| IoSlice::new(bytes(part))).collect();
+                sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags)
+            }
+        };
+        return match sent {
             Ok(bytes) => Written::Some { bytes, blocked: bytes < total, moved: bytes > 0 },
             Err(Errno::AGAIN) => Written::Some { bytes: 0, blocked: true, moved: false },
             Err(Errno::INTR) => continue,

@@ -133,7 +133,7 @@ fn give_pid(call: &mut Call<'_>, what: &str, relation: Relation, before: usize) 
     match found {
         Ok(pid) => {
             let (_, cx) = call.both();
-            call.pod.push_pid(call.state, pid, cx.hosts());
+            call.pod.texts.push_pid(call.state, pid, cx.hosts());
             Ok(1)
         }
         Err(error) => Ok(call.fail(&error)),
