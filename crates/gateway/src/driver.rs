@@ -1,7 +1,8 @@
 //! Drives one shard: turns of sockets, processes and tokio's tasks, and rest between them.
 //!
-//! One turn: what other shards sent and timers, then the sockets that can be read, then the processes that are ready,
-//! for about two milliseconds, then everything that is for other shards, then every socket that has something to say.
+//! One turn: what other shards sent and timers, then the sockets that can be read, a few at a time with the processes
+//! that they wake and the answers of those, then the processes that are ready, for about two milliseconds, then
+//! everything that is for other shards, then every socket that has something to say.
 //! Then tokio runs its tasks, which serve HTTP and reach the shard through [`Local::with`]. Nothing is borrowed across
 //! an await, and a shard without work sleeps until a timer, another shard, a task or a socket wakes it.
 
@@ -149,13 +150,19 @@ impl Local {
         self.gate.turn();
         shard.begin(self.now());
         sockets.expire(shard);
-        let more = sockets.read_ready(shard)?;
+        sockets.look()?;
+        while sockets.read_some(shard) {
+            if goes_on() {
+                shard.run(BATCH);
+                sockets.write_few(shard);
+            }
+        }
         while shard.run(BATCH) && goes_on() {}
         sockets.flush(shard);
         sockets.relieve(shard);
         shard.flush();
         // Who waits at the gate waits for turns.
-        let more = more || self.gate.has_waiting();
+        let more = sockets.has_more() || self.gate.has_waiting();
         if more || shard.has_ready() || sockets.has_work() || shard.node().has_signals(self.index) {
             return Ok(Rest::None);
         }

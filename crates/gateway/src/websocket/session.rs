@@ -197,6 +197,11 @@ impl Agenda {
         !self.rested.borrow().is_empty()
     }
 
+    /// How many sockets have something to do.
+    pub fn len(&self) -> usize {
+        self.due.borrow().len()
+    }
+
     /// The turn is over; `at_rest`: no process waits to run. What was postponed is due in the next one.
     pub fn end_turn(&self, at_rest: bool) {
         self.valid.borrow_mut().take();

@@ -33,6 +33,8 @@ const BUFFER: usize = 256 << 10;
 const SMALL_READ: usize = 16 << 10;
 /// Reads of one socket before others get their turn.
 const READS: usize = 4;
+/// Sockets that are read, acted on and answered together: what a few connections touch stays in the processor's caches.
+const FEW: usize = 16;
 /// Writes of one socket before others get their turn.
 const WRITES: usize = 16;
 /// Rounds of writing and acting on what writing made possible, in one turn.
@@ -45,7 +47,10 @@ const DRAIN_START: Duration = Duration::from_millis(50);
 /// All sockets of a shard that speak WebSocket.
 pub struct Sockets {
     poller: Poller,
+    /// Those that are ready and not read yet.
     ready: Vec<Ready>,
+    /// One of those that were read may have more.
+    more: bool,
     slots: Vec<Slot>,
     free: Vec<u32>,
     agenda: Rc<Agenda>,
@@ -105,6 +110,7 @@ impl Sockets {
         Ok(Sockets {
             poller: Poller::new()?,
             ready: Vec::new(),
+            more: false,
             slots: Vec::new(),
             free: Vec::new(),
             agenda: Rc::default(),
@@ -202,18 +208,32 @@ impl Sockets {
         self.service(shard, token, false);
     }
 
-    /// Reads what came. Whether more may be there at once.
-    pub fn read_ready(&mut self, shard: &mut Shard) -> io::Result<bool> {
-        let mut ready = std::mem::take(&mut self.ready);
-        let mut more = self.poller.look(&mut ready)?;
-        for event in ready.drain(..) {
+    /// Begins a turn: asks which sockets are ready. [`Sockets::read_some`] reads them.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.ready.clear();
+        self.more = self.poller.look(&mut self.ready)?;
+        // They are taken from the end.
+        self.ready.reverse();
+        self.agenda.take_rested(&mut self.rested);
+        Ok(())
+    }
+
+    /// Whether a socket may have more at once than was read of it.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Reads what came to the next few that are ready. Whether there are others.
+    pub fn read_some(&mut self, shard: &mut Shard) -> bool {
+        for _ in 0..FEW {
+            let Some(event) = self.ready.pop() else { break };
             let token = event.token as u32;
             let generation = (event.token >> 32) as u32;
             if self.connection(token, generation).is_none() {
                 continue;
             }
             if event.read {
-                more |= self.read(shard, token, event.ends);
+                self.more |= self.read(shard, token, event.ends);
             } else if event.ends {
                 self.lose(shard, token);
             }
@@ -221,15 +241,16 @@ impl Sockets {
                 self.service(shard, token, true);
             }
         }
-        self.ready = ready;
-        self.go_on(shard);
-        Ok(more)
+        let others = !self.ready.is_empty();
+        if !others {
+            self.go_on(shard);
+        }
+        others
     }
 
-    /// Lets the sessions that rested go on with what they have read.
+    /// Lets the sessions that rested when the turn began go on with what they have read.
     fn go_on(&mut self, shard: &mut Shard) {
         let mut rested = std::mem::take(&mut self.rested);
-        self.agenda.take_rested(&mut rested);
         for token in rested.drain(..) {
             let Some(connection) = &self.slots[token as usize].connection else { continue };
             let (pid, session) = (connection.pid, connection.session.clone());
@@ -239,9 +260,23 @@ impl Sockets {
         self.rested = rested;
     }
 
-    /// Writes what is to be written. What was sent to other shards has to have left before: it does here.
+    /// Answers the few that were read, as long as it is a few who are to be written to: what goes to many may become
+    /// more before the turn ends, and goes out at once.
+    pub fn write_few(&mut self, shard: &mut Shard) {
+        if self.agenda.len() <= 2 * FEW {
+            self.write(shard, 1);
+        }
+    }
+
+    /// Writes what is to be written, at the end of a turn.
     pub fn flush(&mut self, shard: &mut Shard) {
-        for _ in 0..ROUNDS {
+        self.write(shard, ROUNDS);
+        self.agenda.end_turn(!shard.has_ready());
+    }
+
+    /// What was sent to other shards has to have left before anything is written: it does here.
+    fn write(&mut self, shard: &mut Shard, rounds: usize) {
+        for _ in 0..rounds {
             if self.agenda.is_empty() {
                 break;
             }
@@ -253,7 +288,6 @@ impl Sockets {
             }
             self.due = due;
         }
-        self.agenda.end_turn(!shard.has_ready());
     }
 
     /// Whether a socket has something to do.

@@ -125,7 +125,6 @@ impl Core {
         Some((mail, claim))
     }
 
-    #[expect(clippy::result_large_err, reason = "a refused message goes back as it came, without a box")]
     pub(crate) fn send(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
         if !self.is_local(to) {
             return self.send_far(to, message, class);
@@ -155,7 +154,6 @@ impl Core {
     }
 
     /// Sends to a process of another shard.
-    #[expect(clippy::result_large_err, reason = "as Core::send")]
     fn send_far(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
         if !self.node.is_alive(to) {
             return Err((Refused::NotFound, message));
