@@ -72,6 +72,15 @@ enum Part<'a> {
     Direct(&'a [u8]),
 }
 
+impl Part<'_> {
+    fn bytes<'a>(&'a self, cork: &'a [u8]) -> &'a [u8] {
+        match self {
+            Part::Copied(range) => &cork[range.clone()],
+            Part::Direct(piece) => piece,
+        }
+    }
+}
+
 impl From<OwnedFd> for Wire {
     /// A connection in the clear.
     fn from(socket: OwnedFd) -> Wire {
@@ -227,19 +236,14 @@ fn write_clear(socket: BorrowedFd<'_>, outbox: &Outbox, cork: &mut Vec<u8>) -> W
         total += piece.len();
         parts.len() < PIECES
     });
-    let cork = &*cork;
-    let bytes = |part| match part {
-        &Part::Copied(ref range) => &cork[range.clone()],
-        &Part::Direct(piece) => piece,
-    };
     loop {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent = match &parts[..] {
             // Nearly always, and the shorter way through the kernel.
-            [part] => send(socket, bytes(part), flags),
+            [part] => send(socket, part.bytes(cork), flags),
             parts => {
                 let slices: SmallVec<[IoSlice<'_>; PIECES]> =
-                    parts.iter().map(|part| IoSlice::new(bytes(part))).collect();
+                    parts.iter().map(|part| IoSlice::new(part.bytes(cork))).collect();
                 sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags)
             }
         };
