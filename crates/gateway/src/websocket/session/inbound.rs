@@ -5,8 +5,9 @@
 //!
 //! Who has used its credit up goes on a turn after its target received some of it, when all sockets were looked at: the
 //! messages of others come in between. And what it may have with a target that serves others, too, becomes what the
-//! target receives promptly; if it was late, the next turn is left to the others as well: so those who send little have little to wait for behind one who sends much, and a
-//! target of one's own costs nothing of that. It is decided where credit was used up, and nowhere else.
+//! target receives promptly; if it was late, the next turn is left to the others as well. So those who send little have
+//! little to wait for behind one who sends much, and a target of one's own costs nothing of that. It is decided where
+//! credit was used up, and nowhere else.
 //!
 //! A client that breaks the protocol is not read any further, but what it sent before that is still answered
 //! ([`Session::settle`]).
