@@ -47,7 +47,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "exit-untrue",
         what: "a monitor that arrives after the end of its process always says that it returned",
         file: CORE,
-        from: "self.kept.insert(pid, told.clone());",
+        from: "self.kept.insert(pid, exit.clone());",
         to: "",
     },
     Bug {
