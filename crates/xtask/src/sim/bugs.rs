@@ -83,7 +83,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "name-kept-by-the-dead",
         what: "a process that ends keeps its names",
         file: CORE,
-        from: "        for name in &relations.names {\n            self.node.release_name(name, pid);\n        }\n",
+        from: "        for name in &rare.names {\n            self.node.release_name(name, pid);\n        }\n",
         to: "",
     },
     Bug {
@@ -97,8 +97,8 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "link-one-sided",
         what: "a link from another shard counts although it was ended here at the same time",
         file: RELATIONS,
-        from: "if slot.relations().unlinking.contains_key(&from) {",
-        to: "if slot.relations().unlinking.contains_key(&from) && false {",
+        from: "if slot.rare_mut().is_some_and(|rare| rare.unlinking.contains_key(&from)) {",
+        to: "if slot.rare_mut().is_some_and(|rare| rare.unlinking.contains_key(&from)) && false {",
     },
     Bug {
         name: "link-does-not-fire",
@@ -118,8 +118,8 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "timer-after-death",
         what: "the timers of a process that ended go on running",
         file: CORE,
-        from: "        self.wheel.cancel_all(&mut slot.timers);\n        let relations",
-        to: "        let relations",
+        from: "        self.wheel.cancel_all(&mut slot.timers);\n        let mut relations",
+        to: "        let mut relations",
     },
     Bug {
         name: "timer-order",
@@ -189,7 +189,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "subscription-of-the-dead",
         what: "a process that ends keeps its subscriptions",
         file: CORE,
-        from: "        self.node.subscriptions.remove(pid, &relations.subscriptions);\n",
+        from: "        self.node.subscriptions.remove(pid, &rare.subscriptions);\n",
         to: "",
     },
     Bug {
@@ -217,8 +217,8 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "turn-lost",
         what: "nobody who waits is told of the room that a received message leaves",
         file: ROOMS,
-        from: "            slot.mailbox.release(claim);\n            self.grant_room(pid);",
-        to: "            slot.mailbox.release(claim);",
+        from: "                self.grant_room(pid);\n                self.publish_room(pid);",
+        to: "                self.publish_room(pid);",
     },
     Bug {
         name: "cancel-lost",
