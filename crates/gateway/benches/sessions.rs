@@ -16,7 +16,7 @@ use std::time::Instant;
 
 // The server's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: luau::Allocator = luau::Allocator;
 
 const GB: f64 = (1 << 30) as f64;
 /// Of so many connections one is asked to answer.

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 // A sanitizer (cargo xtask sanitize) only sees what its own allocator gives.
 #[cfg(not(sanitized))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: luau::Allocator = luau::Allocator;
 
 fn main() -> ExitCode {
     match cli::Cli::read().command {

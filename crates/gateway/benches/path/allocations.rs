@@ -1,6 +1,6 @@
 //! The allocator of the server's binary, counting.
 
-use mimalloc::MiMalloc;
+use luau::Allocator;
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,28 +20,28 @@ fn note() {
     BLOCKS.fetch_add(1, Ordering::Relaxed);
 }
 
-// SAFETY: all of it is mimalloc's, which is called with what came.
+// SAFETY: all of it is the binary's, which is called with what came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
         // SAFETY: by the contract of the function.
-        unsafe { MiMalloc.alloc(layout) }
+        unsafe { Allocator.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note();
         // SAFETY: by the contract of the function.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        unsafe { Allocator.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note();
         // SAFETY: by the contract of the function.
-        unsafe { MiMalloc.realloc(block, layout, size) }
+        unsafe { Allocator.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: by the contract of the function.
-        unsafe { MiMalloc.dealloc(block, layout) }
+        unsafe { Allocator.dealloc(block, layout) }
     }
 }
