@@ -83,11 +83,6 @@ impl Message {
 /// Bytes that are left of an error's text in [`Exit::in_short`].
 const SHORT: usize = 200;
 
-/// The beginning of a text, cut where a character ends.
-fn beginning(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
 /// Told by the kernel about a related process.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -166,7 +161,7 @@ impl Exit {
     pub(crate) fn in_short(&self, limit: u64) -> Exit {
         match &self.error {
             Some(error) => {
-                let mut short = Error::new(error.kind, beginning(&error.message, SHORT));
+                let mut short = Error::new(error.kind, units::beginning(&error.message, SHORT));
                 short.retryable = error.retryable;
                 Exit::failed(short)
             }

@@ -1,9 +1,14 @@
-//! Text of somebody else's in an error message: quoted, and not longer than a line of the log should be.
+//! Text of somebody else's in a message or a log: not longer than a line should be.
 
 use std::fmt;
 
 /// What is shown of a text at most, in bytes.
 const SHOWN: usize = 80;
+
+/// The beginning of a text, at most so many bytes, cut where a character ends.
+pub fn beginning(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
 
 /// A text, quoted as `{:?}` writes it and cut off with `…` where it is long.
 ///
@@ -14,7 +19,7 @@ pub struct Cut<'a>(pub &'a str);
 
 impl fmt::Debug for Cut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.floor_char_boundary(SHOWN)];
+        let shown = beginning(self.0, SHOWN);
         let more = if shown.len() < self.0.len() { "…" } else { "" };
         write!(f, "{shown:?}{more}")
     }

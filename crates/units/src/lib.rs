@@ -20,7 +20,7 @@ pub mod figures;
 
 mod decimal;
 
-pub use cut::Cut;
+pub use cut::{Cut, beginning};
 pub use duration::DurationError;
 pub use nearest::{did_you_mean, nearest};
 pub use size::SizeError;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Level;
+use units::beginning;
 
 /// Bytes of a path that a line shows.
 const PATH: usize = 256;
@@ -68,7 +69,7 @@ impl Record {
             Box::new(Asked {
                 client: site.client(peer.addr, request.headers()),
                 method: request.method().clone(),
-                path: cut(request.uri().path(), PATH).into(),
+                path: beginning(request.uri().path(), PATH).into(),
                 agent: agent(request.headers()),
                 protocol: protocol(request.version()),
                 scheme: peer.scheme,
@@ -119,7 +120,7 @@ impl Record {
             remote_addr = %asked.client,
             protocol = asked.protocol,
             scheme = asked.scheme,
-            method = cut(asked.method.as_str(), 32),
+            method = beginning(asked.method.as_str(), 32),
             path = &*asked.path,
             user_agent = &*asked.agent,
             status,
@@ -188,7 +189,7 @@ impl Visit {
         id: RequestId,
     ) -> Option<Box<Visit>> {
         (site.access != AccessLog::Off && AccessLog::is_heard()).then(|| {
-            let path = cut(parts.uri.path(), PATH);
+            let path = beginning(parts.uri.path(), PATH);
             Box::new(Visit {
                 id,
                 client: site.client(peer.addr, &parts.headers),
@@ -242,16 +243,11 @@ impl Visit {
 
 fn agent(headers: &HeaderMap) -> Box<str> {
     let agent = headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-    agent.map_or_else(Box::default, |agent| cut(&agent, AGENT).into())
+    agent.map_or_else(Box::default, |agent| beginning(&agent, AGENT).into())
 }
 
 fn protocol(version: Version) -> &'static str {
     if version == Version::HTTP_2 { "h2" } else { "h1" }
-}
-
-/// The beginning of a text, cut where a character ends.
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -137,8 +137,8 @@ impl Core {
         let last = slot.heeds_last && self.is_last(to, &message);
         let full = match class {
             Class::Reserved => false,
-            // Whoever was granted room there is awaited, too.
-            Class::Credited { .. } if slot.mailbox.is_awaited() => !self.has_turn(message.from, to),
+            // Who can wait does not overtake those who do. Whoever was granted room is awaited, too.
+            Class::Credited { .. } if slot.mailbox.is_awaited() => !self.use_grant(message.from, to),
             _ => slot.mailbox.is_full(limits.mailbox_messages, limits.mailbox_bytes),
         };
         if full {

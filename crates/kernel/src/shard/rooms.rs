@@ -161,16 +161,6 @@ impl Core {
         }
     }
 
-    /// Accepts or refuses a message of a sender that can wait, for a local mailbox that lives.
-    pub(super) fn has_turn(&mut self, from: Pid, to: Pid) -> bool {
-        if self.use_grant(from, to) {
-            return true;
-        }
-        let limits = &self.node.hosts[to.host()];
-        let (messages, bytes) = (limits.mailbox_messages, limits.mailbox_bytes);
-        self.slot(to).is_some_and(|slot| !slot.mailbox.is_awaited() && !slot.mailbox.is_full(messages, bytes))
-    }
-
     /// A message has been put into a local mailbox.
     pub(super) fn took_message(&mut self, of: Pid, from: Pid, class: Class) {
         if class.period().is_some()
