@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 
+from harness.bystander import resident
 from harness.server import Server
 from harness.waiting import until
 from harness.wire import CLOSE, TEXT, RawSocket, fetch, handshake_headers
@@ -170,14 +171,6 @@ def expect(client, text):
         if frame.data != b"shouted":
             assert frame.data == text.encode(), (frame.data[:80], text[:80])
             return
-
-
-def resident(server):
-    with open(f"/proc/{server.child.pid}/status") as status:
-        for line in status:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
 
 
 def descriptors(server):

@@ -2,11 +2,11 @@
 
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 
 from harness import tls
+from harness.bystander import resident
 from harness.frames import (
     CODES,
     CONTINUATION,
@@ -45,11 +45,6 @@ def frames(lease, service="app:gateway", **options):
     one = Frames(lease.address(service), **options)
     lease.opened.callback(one.close)
     return one
-
-
-def resident(lease):
-    status = Path(f"/proc/{lease.server.child.pid}/status").read_text()
-    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS"))
 
 
 def flood(one, pieces):
@@ -120,11 +115,11 @@ FLOODS = {
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_frames_that_carry_nothing_are_taken_up_to_a_bound(http, kind):
-    before = resident(http)
+    before = resident(http.server)
     with Bystander(http):
         one = FLOODS[kind]
         assert flood(frames(http), (one * 100 for _ in range(20_000))) in (CALM, "closed")
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 def test_cve_2019_9518_empty_data_is_taken_up_to_a_bound(http):
@@ -134,12 +129,12 @@ def test_cve_2019_9518_empty_data_is_taken_up_to_a_bound(http):
 
 
 def test_cve_2024_27316_continuation_without_end(http):
-    before = resident(http)
+    before = resident(http.server)
     with Bystander(http):
         more = frame(CONTINUATION, 0, 1, block([("x-more", "x" * 4000)]) * 4)
         outcome = flood(frames(http), [headers(1, complete=False)] + [more] * 20_000)
         assert outcome in (CALM, ("goaway", CODES["PROTOCOL_ERROR"]), "closed")
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 def test_cve_2019_9516_headers_without_names(http):
@@ -149,7 +144,7 @@ def test_cve_2019_9516_headers_without_names(http):
 
 
 def test_a_bomb_of_hpack_is_431_or_the_end(http):
-    before = resident(http)
+    before = resident(http.server)
     # One field of 3,900 bytes in the table, and 16,000 references to it: 62 MB of headers in 16 KB.
     value = b"x" * 3900
     bomb = block(request()) + b"\x40" + integer(3, 7) + b"x-a" + integer(len(value), 7) + value + b"\xbe" * 12_000
@@ -162,12 +157,12 @@ def test_a_bomb_of_hpack_is_431_or_the_end(http):
             except EOFError:
                 pass
             one.close()
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 def test_cve_2023_44487_ten_thousand_streams_opened_and_reset(http):
     """Rapid reset: no more handlers run than streams may be open, whatever becomes of the streams."""
-    before = resident(http)
+    before = resident(http.server)
     most = 0
     with Bystander(http):
         one = frames(http)
@@ -180,7 +175,7 @@ def test_cve_2023_44487_ten_thousand_streams_opened_and_reset(http):
             most = max(most, http.server.counters()["processes"])
             sender.join(0.01)
     assert most < 250
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 def test_resets_of_handlers_that_take_long_start_no_more_of_them(http):
@@ -198,7 +193,7 @@ def test_resets_of_handlers_that_take_long_start_no_more_of_them(http):
 
 
 def test_cve_2025_8671_streams_that_the_client_has_the_server_reset(http):
-    before = resident(http)
+    before = resident(http.server)
     with Bystander(http):
         mistakes = (
             headers(number, ends=False, path="/api/inbox") + frame(WINDOW_UPDATE, 0, number, u32((1 << 31) - 1))
@@ -206,7 +201,7 @@ def test_cve_2025_8671_streams_that_the_client_has_the_server_reset(http):
         )
         outcome = flood(frames(http), mistakes)
         assert outcome in (CALM, "closed")
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 # Slow ones
@@ -268,18 +263,18 @@ def test_a_body_that_comes_byte_by_byte_is_408_in_time(http):
 
 
 def test_who_opens_no_window_holds_little(http):
-    before = resident(http)
+    before = resident(http.server)
     with Bystander(http):
         for _ in range(20):
             one = frames(http, first=settings((4, 0)))
             one.send(b"".join(headers(number, path="/files/") for number in range(1, 201, 2)))
             one.settled()
         # Two thousand streams, and a file open for each: about 20 KB for one.
-        assert resident(http) < before + 80 * MIB
+        assert resident(http.server) < before + 80 * MIB
 
 
 def test_who_reads_nothing_at_all_holds_little(http):
-    before = resident(http)
+    before = resident(http.server)
     big = "/api/respond?do=" + '[["write_much",1000000]]'.replace('"', "%22")
     with Bystander(http):
         for _ in range(10):
@@ -287,24 +282,24 @@ def test_who_reads_nothing_at_all_holds_little(http):
             one.send(frame(WINDOW_UPDATE, 0, 0, u32(1 << 30)))
             one.send(b"".join(headers(number, path=big) for number in range(1, 21, 2)))
     # What handlers wrote is held until it is sent: ten answers of a megabyte for each of ten clients.
-    assert resident(http) < before + 160 * MIB
+    assert resident(http.server) < before + 160 * MIB
 
 
 def test_a_flood_of_pings_whose_answers_are_not_read_stops_the_server_from_reading(http):
-    before = resident(http)
+    before = resident(http.server)
     one = frames(http, receive_buffer=4096)
     one.sock.settimeout(1)
     with pytest.raises((TimeoutError, ConnectionError)):
         for _ in range(100_000):
             one.send(frame(PING, 0, 0, bytes(8)) * 1000)
-    assert resident(http) < before + 16 * MIB
+    assert resident(http.server) < before + 16 * MIB
 
 
 def test_small_frames_to_a_paused_websocket_cost_what_they_carry(own_relay):
     lease = own_relay(shards=1)
     driver = lease.driver()
     deaf = driver.spawn()
-    before = resident(lease)
+    before = resident(lease.server)
     client = Http2(lease.address())
     lease.opened.callback(client.close)
     sockets = [client.websocket(script("ws", relay_steps(deaf.pid))) for _ in range(20)]
@@ -318,7 +313,7 @@ def test_small_frames_to_a_paused_websocket_cost_what_they_carry(own_relay):
         for byte in message[60_000 - 4000 : 60_000]:
             client.send(one.number, bytes([byte]))
     client.ping()
-    assert resident(lease) < before + 48 * MIB
+    assert resident(lease.server) < before + 48 * MIB
     client.close()
     deaf.wake()
     for _ in sockets:
@@ -326,7 +321,7 @@ def test_small_frames_to_a_paused_websocket_cost_what_they_carry(own_relay):
 
 
 def test_the_preface_of_many_connections_costs_little(http):
-    before = resident(http)
+    before = resident(http.server)
     opened = []
     for _ in range(500):
         one = socket.create_connection(http.address())
@@ -335,7 +330,7 @@ def test_the_preface_of_many_connections_costs_little(http):
     for one in opened:
         one.settimeout(10)
         assert one.recv(9)
-    each = (resident(http) - before) / len(opened)
+    each = (resident(http.server) - before) / len(opened)
     print(f"an idle HTTP/2 connection: {each:.0f} bytes")
     for one in opened:
         one.close()
