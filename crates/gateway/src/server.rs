@@ -119,7 +119,7 @@ pub fn doors(site: &Arc<Site>, listeners: Vec<TcpListener>, loads: &Arc<Loads>) 
 }
 
 impl Door {
-    /// Accepts connections from now on. To be called on the shard's thread, within its `LocalSet`.
+    /// Accepts connections from now on. To be called on the shard's thread, within its `LocalRuntime`.
     pub fn open(self, local: &Rc<Local>) -> io::Result<Rc<Server>> {
         let node = local.with(|shard, _| shard.node().clone());
         let desk = Rc::new(Desk { local: local.clone(), site: self.site, node, floods: Seldom::default() });
@@ -153,7 +153,7 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// A part without a listener, on the shard's thread and within its `LocalSet`.
+    /// A part without a listener, on the shard's thread and within its `LocalRuntime`.
     pub fn new(site: &Arc<Site>, local: &Rc<Local>, loads: &Arc<Loads>) -> Inlet {
         let node = local.with(|shard, _| shard.node().clone());
         let desk = Rc::new(Desk { local: local.clone(), site: site.clone(), node, floods: Seldom::default() });

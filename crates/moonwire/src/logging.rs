@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
@@ -24,6 +25,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 8_192;
+/// How long lines gather: a thread that is woken for each costs a busy server more than the lines themselves.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Bytes that are written without waiting for more.
+const BATCH: usize = 64 << 10;
 
 /// Keeps the log going; what waits is written when it is dropped.
 pub(crate) struct Log {
@@ -44,7 +49,7 @@ impl Log {
             LogFormat::Auto | LogFormat::Json => Arc::new(Json),
         };
         let counter = Arc::new(OnceLock::new());
-        let output = Counting::new(io::stderr(), counter.clone(), format.clone());
+        let output = Batches::new(io::stderr(), counter.clone(), format.clone(), PAUSE);
         let failed = output.failed.clone();
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).thread_name("log").finish(output);
@@ -68,8 +73,8 @@ impl Log {
     }
 }
 
-/// Standard error, as the writing thread sees it.
-struct Counting<W> {
+/// Standard error, as the writing thread sees it: lines gather here until none waits, and go out by one call.
+struct Batches<W> {
     inner: W,
     /// Set before the first line is logged.
     counter: Arc<OnceLock<ErrorCounter>>,
@@ -80,66 +85,103 @@ struct Counting<W> {
     /// The last line is there in part.
     torn: bool,
     format: Arc<dyn Format>,
+    /// Whole lines that are to be written, and where each ends.
+    batch: Vec<u8>,
+    ends: Vec<usize>,
+    /// How long lines gather after a batch.
+    pause: Duration,
 }
 
-impl<W: Write> Counting<W> {
-    fn new(inner: W, counter: Arc<OnceLock<ErrorCounter>>, format: Arc<dyn Format>) -> Counting<W> {
-        Counting { inner, counter, failed: Arc::default(), told: 0, torn: false, format }
+impl<W: Write> Batches<W> {
+    fn new(inner: W, counter: Arc<OnceLock<ErrorCounter>>, format: Arc<dyn Format>, pause: Duration) -> Batches<W> {
+        let (batch, ends) = (Vec::new(), Vec::new());
+        Batches { inner, counter, failed: Arc::default(), told: 0, torn: false, format, batch, ends, pause }
     }
 
-    /// Writes a line, after the end of one that was torn.
-    fn put(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.put_bytes(b"\n")?;
+    fn add(&mut self, line: &[u8]) {
+        self.batch.extend_from_slice(line);
+        self.ends.push(self.batch.len());
+    }
+
+    /// Writes the batch, after the end of a line that was torn; how many of its lines could not be written. An error
+    /// would have nobody to go to.
+    fn put(&mut self) -> u64 {
+        let mut written = 0;
+        if !self.torn || write_some(&mut self.inner, b"\n") == 1 {
+            written = write_some(&mut self.inner, &self.batch);
+            self.torn = written > 0 && !self.ends.contains(&written);
         }
-        self.put_bytes(line)
+        let lost = self.ends.iter().filter(|&&end| end > written).count();
+        self.batch.clear();
+        self.ends.clear();
+        lost as u64
     }
 
-    fn put_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.inner.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    self.torn = !bytes.is_empty();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    fn put_lines(&mut self) {
+        let lost = self.put();
+        self.failed.fetch_add(lost, Ordering::Relaxed);
     }
-}
 
-impl<W: Write> Write for Counting<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    /// Tells of lines that are missing, if there are some.
+    fn tell(&mut self) {
         let dropped = self.counter.get().map_or(0, |counter| counter.dropped_lines() as u64);
         let dropped = dropped + self.failed.load(Ordering::Relaxed);
-        if dropped > self.told {
-            let missing = dropped - self.told;
-            let mut text = String::new();
-            let missing = missing.to_string();
-            let fields = [("dropped", format::Value::Plain(&missing))];
-            let line = format::Line {
-                time: &now(),
-                level: tracing::Level::WARN,
-                target: "moonwire::logging",
-                message: "log lines were dropped: they could not be written, or not as fast as they came",
-                fields: &fields,
-            };
-            if self.format.line(&line, false, &mut text).is_ok() && self.put(text.as_bytes()).is_ok() {
-                self.told = dropped;
-            }
+        if dropped == self.told {
+            return;
         }
-        // An error would have nobody to go to.
-        if self.put(line).is_err() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+        let missing = (dropped - self.told).to_string();
+        let fields = [("dropped", format::Value::Plain(&missing))];
+        let line = format::Line {
+            time: &now(),
+            level: tracing::Level::WARN,
+            target: "moonwire::logging",
+            message: "log lines were dropped: they could not be written, or not as fast as they came",
+            fields: &fields,
+        };
+        let mut text = String::new();
+        if self.format.line(&line, false, &mut text).is_err() {
+            return;
+        }
+        self.add(text.as_bytes());
+        if self.put() == 0 {
+            self.told = dropped;
+        }
+    }
+}
+
+/// Writes as much as there is room for; how much that was.
+fn write_some(output: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+impl<W: Write> Write for Batches<W> {
+    /// Adds a line to the batch.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.batch.is_empty() {
+            self.tell();
+        }
+        self.add(line);
+        if self.batch.len() >= BATCH {
+            self.put_lines();
         }
         Ok(line.len())
     }
 
+    /// No line waits any more: writes the batch, and lets the next one gather.
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.put_lines();
+        let flushed = self.inner.flush();
+        std::thread::sleep(self.pause);
+        flushed
     }
 }
 
@@ -214,7 +256,7 @@ mod tests {
         let written = Arc::new(std::sync::Mutex::new(Vec::new()));
         let counter = Arc::new(OnceLock::new());
         let inner = Stuck(stuck, written.clone());
-        let output = Counting::new(inner, counter.clone(), Arc::new(Json));
+        let output = Batches::new(inner, counter.clone(), Arc::new(Json), Duration::ZERO);
         let (mut writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(4).lossy(true).finish(output);
         let counter = counter.get_or_init(|| writer.error_counter());
         for number in 0..100 {
@@ -247,14 +289,16 @@ mod tests {
     #[test]
     fn lines_that_a_full_disk_refuses_are_counted_and_told_of_when_there_is_room_again() {
         let disk = Arc::new(std::sync::Mutex::new((12, Vec::new())));
-        let mut output = Counting::new(Disk(disk.clone()), Arc::default(), Arc::new(Json));
+        let mut output = Batches::new(Disk(disk.clone()), Arc::default(), Arc::new(Json), Duration::ZERO);
         for number in 0..10 {
             output.write_all(format!("line {number}\n").as_bytes()).expect("the writer goes on");
         }
+        output.flush().expect("the writer goes on");
         assert_eq!(output.failed.load(Ordering::Relaxed), 9);
         disk.lock().expect("not poisoned").0 = 10_000;
         output.write_all(b"at last\n").expect("written");
         output.write_all(b"and on\n").expect("written");
+        output.flush().expect("written");
         let text = String::from_utf8(disk.lock().expect("not poisoned").1.clone()).expect("UTF-8");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["line 0", "line "], "the torn line ends where it was torn");

@@ -16,8 +16,8 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 /// The stack of a shard's thread: what the system gives a main thread.
 const STACK: usize = 8 << 20;
@@ -200,8 +200,8 @@ fn live(
     let clock = move || kernel::Time::default().after(epoch.elapsed());
     let programs = Runtime::new(code, gateway::modules::ALL.to_vec(), unix, Box::new(clock));
     let shard = Shard::new(node.clone(), index, Box::new(Processes::new(programs, node)));
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&tokio, async {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    tokio.block_on(async {
         let local = Local::new(shard, index, epoch, ceiling)?;
         // Once: each shard starts once.
         let _first = watched.shards[index].set(local.figures().clone());

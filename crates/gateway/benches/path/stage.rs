@@ -13,8 +13,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{self, Runtime as Tokio};
-use tokio::task::LocalSet;
+use tokio::runtime::{self, LocalOptions, LocalRuntime};
 
 /// How long a slice of a process may last: none is cut, however slow callgrind makes it.
 const SLICE: Duration = Duration::from_millis(250);
@@ -43,8 +42,7 @@ impl Work {
 }
 
 pub(crate) struct Stage {
-    tokio: Tokio,
-    tasks: LocalSet,
+    tokio: LocalRuntime,
     inlet: Inlet,
     clients: Vec<Client>,
 }
@@ -52,15 +50,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts an application, and connects those who stay for all rounds.
     pub(crate) fn new(app: &str, work: Work) -> Stage {
-        let tokio = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        let tasks = LocalSet::new();
-        let inlet = tasks.block_on(&tokio, async { start(app) });
-        let mut stage = Stage { tokio, tasks, inlet, clients: Vec::new() };
+        let mut tokio = runtime::Builder::new_current_thread();
+        let tokio = tokio.enable_time().start_paused(true).build_local(LocalOptions::default()).expect("a runtime");
+        let inlet = tokio.block_on(async { start(app) });
+        let mut stage = Stage { tokio, inlet, clients: Vec::new() };
         let staying = match work {
             Work::Echo { clients, .. } | Work::Broadcast { clients } => clients,
             Work::Lives { .. } => 0,
         };
-        stage.clients = stage.tasks.block_on(&stage.tokio, async {
+        stage.clients = stage.tokio.block_on(async {
             for _ in 0..SETTLE {
                 tokio::task::yield_now().await;
             }
@@ -75,8 +73,8 @@ impl Stage {
 
     /// Does the work, so many times.
     pub(crate) fn play(&mut self, work: Work, rounds: usize) {
-        let Stage { tokio, tasks, inlet, clients } = self;
-        tasks.block_on(tokio, async {
+        let Stage { tokio, inlet, clients } = self;
+        tokio.block_on(async {
             match work {
                 Work::Echo { in_flight, .. } => echo(clients, &Script::text(in_flight), rounds).await,
                 Work::Broadcast { .. } => broadcast(clients, &Script::text(1), rounds).await,

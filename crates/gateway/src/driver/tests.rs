@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
-use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,8 +84,9 @@ fn on_a_shard<F: Future>(test: impl FnOnce(Rc<Stage>) -> F) {
 }
 
 fn on_a_shard_under<F: Future>(limit: u64, test: impl FnOnce(Rc<Stage>) -> F) {
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    LocalSet::new().block_on(&tokio, async {
+    let options = LocalOptions::default();
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).expect("a runtime");
+    tokio.block_on(async {
         let node = Node::new(9, 1, Hosts::new(vec![Host::new("app:processes"), Host::new("app:gateway")]));
         let shard = Shard::new(node, 0, Box::new(NoSeeds));
         let local = Local::new(shard, 0, Instant::now(), Ceiling::new(limit, 1)).expect("an epoll");

@@ -21,8 +21,8 @@ use luau::{Runtime, Seed};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::LocalSet;
 
 /// The host of the process that runs a test.
 const HOST: &str = "moonwire:test";
@@ -80,9 +80,9 @@ pub(crate) fn play(suite: &Suite, file: &TestFile, part: Part, limits: Limits) -
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|error| Failure::of(format!("no runtime: {error}")))
-        .and_then(|runtime| LocalSet::new().block_on(&runtime, on_stage(suite, file, part, limits)));
+        .and_then(|runtime| runtime.block_on(on_stage(suite, file, part, limits)));
     Played { result, log: capture::end(), took: began.elapsed() }
 }
 
