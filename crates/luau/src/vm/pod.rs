@@ -78,6 +78,8 @@ pub(crate) struct Pod {
     pub(crate) caller: *const c_void,
     /// The chunks that are loaded, as registry references, by the place of their entry in memory.
     chunks: RefCell<FxHashMap<*const Entry, (Weak<Entry>, c_int)>>,
+    /// Whether the compiler to machine code is set up.
+    native: Cell<bool>,
     /// The version of the code at the last look for chunks that nobody needs.
     swept: Cell<u64>,
     /// The native modules by name, as registry references.
@@ -126,6 +128,7 @@ impl Pod {
             memory,
             callbacks,
             chunks: RefCell::default(),
+            native: Cell::new(false),
             swept: Cell::new(0),
             code,
             refs: Refs::default(),
@@ -284,10 +287,28 @@ impl Pod {
             main.pop(1);
             return Err(format!("{} cannot be loaded: {message}", entry.id));
         }
+        if entry.native {
+            self.make_native();
+        }
         let reference = main.keep(-1);
         main.pop(1);
         self.chunks.borrow_mut().insert(Arc::as_ptr(entry), (Arc::downgrade(entry), reference));
         Ok(reference)
+    }
+
+    /// Compiles the function on top of the main thread's stack, and those in it, to machine code where Luau can.
+    pub(crate) fn make_native(&self) {
+        let main = self.main.raw();
+        // SAFETY: the state lives, a Luau function is on top of its stack, and the compiler is set up once.
+        unsafe {
+            if ffi::luau_codegen_supported() == 0 {
+                return;
+            }
+            if !self.native.replace(true) {
+                ffi::luau_codegen_create(main);
+            }
+            ffi::luau_codegen_compile(main, -1);
+        }
     }
 
     /// Forgets the chunks of entries that are in no version any more.

@@ -171,7 +171,14 @@ pub fn computed() -> Duration {
 }
 
 /// The sources of `(id, text)`, compiled; ids with `lib` in them are libraries.
+/// Whether the programs are to be compiled to machine code: tests/native.rs has other files' tests in it for that.
+fn is_native() -> bool {
+    module_path!().starts_with("native::") && module_path!() != "native::world"
+}
+
 fn compile(sources: &[(&str, &str)]) -> Registry {
+    let directive = if is_native() { "--!native\n" } else { "" };
+    let sources: Vec<(&str, String)> = sources.iter().map(|(id, text)| (*id, format!("{directive}{text}"))).collect();
     let modules: Vec<String> = luau::modules::BUILT_IN.map(String::from).to_vec();
     let imports: Vec<(String, String)> = sources
         .iter()
