@@ -1,5 +1,6 @@
 //! Machine code: programs with `--!native` in their first line do what they do without it, and are preempted, ended and
 //! limited in the same places. So the tests of both are the same, and a few more.
+#![allow(clippy::duplicate_mod, reason = "each file brings its world, which tests/native.rs shares with them")]
 
 #[path = "hostile.rs"]
 mod hostile;
