@@ -269,6 +269,18 @@ fn after_a_fault_the_close_frame_is_swallowed_by_no_reset() {
 }
 
 #[test]
+fn after_both_close_frames_the_server_waits_for_nothing() {
+    on_a_shard(|stage| async move {
+        let mut client = stage.connect().await;
+        client.write_all(&frame(8, &[])).await.expect("written");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.expect("a FIN and no reset");
+        assert_eq!(got, b"\x88\x00");
+        stage.local.with(|_, sockets| assert!(sockets.is_empty()));
+    });
+}
+
+#[test]
 fn a_connection_whose_process_is_terminated_is_cut_without_a_close_frame() {
     on_a_shard(|stage| async move {
         let mut client = stage.connect().await;

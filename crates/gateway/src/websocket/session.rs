@@ -114,11 +114,21 @@ enum Phase {
     New,
     /// Messages flow.
     Open,
-    /// The process has ended; what waits goes out, a close frame last. `answered`: the client's own close frame was
-    /// seen, or will not be looked for.
-    Closing { answered: bool },
+    /// The process has ended; what waits goes out, a close frame last.
+    Closing(Answer),
     /// The socket is to be closed as it stands.
     Cut,
+}
+
+/// The client's own close frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    /// It may come.
+    Missing,
+    /// It will not be looked for; who knows what comes.
+    Unsought,
+    /// It was the last that came.
+    Given,
 }
 
 /// What the socket has to do for its session.
@@ -130,8 +140,10 @@ pub enum Want {
     Pause,
     /// The process has ended: read and hand over until the client has answered.
     Linger,
-    /// The close handshake is complete: say FIN, then discard what comes until the client does.
+    /// Nothing more is said: say FIN, then discard what comes until the client does.
     Finish,
+    /// The close handshake is complete, and neither side has anything to say (RFC 6455 section 7.1.1).
+    Done,
     /// Close at once.
     Cut,
 }
@@ -329,18 +341,20 @@ impl Session {
     }
 
     fn look_for_close(&mut self, mut input: &mut [u8]) {
-        let Phase::Closing { answered } = &mut self.phase else { return };
+        let Phase::Closing(answer) = &mut self.phase else { return };
         while let Some(event) = self.decoder.next(&mut input) {
-            if let Event::Close { .. } | Event::Fault(_) = event {
-                *answered = true;
+            match event {
+                Event::Close { .. } => *answer = Answer::Given,
+                Event::Fault(_) => *answer = Answer::Unsought,
+                _ => {}
             }
         }
     }
 
     /// The client's FIN after the process has ended.
     pub fn on_fin_after(&mut self) {
-        if let Phase::Closing { answered } = &mut self.phase {
-            *answered = true;
+        if let Phase::Closing(answer @ Answer::Missing) = &mut self.phase {
+            *answer = Answer::Unsought;
         }
     }
 
@@ -459,8 +473,9 @@ impl Session {
             Phase::New => Want::Pause,
             Phase::Open if self.is_paused() => Want::Pause,
             Phase::Open => Want::Read,
-            Phase::Closing { answered: true } if self.outbox.is_none() => Want::Finish,
-            Phase::Closing { .. } => Want::Linger,
+            Phase::Closing(Answer::Given) if self.outbox.is_none() => Want::Done,
+            Phase::Closing(Answer::Unsought) if self.outbox.is_none() => Want::Finish,
+            Phase::Closing(_) => Want::Linger,
             Phase::Cut => Want::Cut,
         }
     }

@@ -392,7 +392,7 @@ impl Sockets {
                     Want::Cut => return false,
                     Want::Read | Want::Linger if !session.is_midway() => (SMALL_READ, false),
                     Want::Read | Want::Linger => (BUFFER, false),
-                    Want::Finish => (BUFFER, true),
+                    Want::Finish | Want::Done => (BUFFER, true),
                 }
             };
             match socket.read(&mut self.scratch, limit) {
@@ -521,14 +521,15 @@ impl Sockets {
             // Others first; the next round goes on.
             connection.session.borrow_mut().remind();
         }
-        if matches!(want, Want::Cut) {
+        // Nothing of the client's comes that a reset would answer, unless TLS has a word of its own.
+        if want == Want::Cut || want == Want::Done && !socket.is_encrypted() {
             return self.close(token, now);
         }
-        if matches!(want, Want::Linger | Want::Finish) && connection.since.is_none() {
+        if matches!(want, Want::Linger | Want::Finish | Want::Done) && connection.since.is_none() {
             connection.since = Some(now);
             self.closing.push(Reverse((now.after(CLOSING), token, generation)));
         }
-        if want == Want::Finish && !connection.finished {
+        if matches!(want, Want::Finish | Want::Done) && !connection.finished {
             connection.finished = socket.finish();
             write |= !connection.finished;
         }

@@ -1,7 +1,7 @@
 //! How a connection ends: the contract's table of causes, codes and phrases, and the one way out.
 
 use super::super::codec::{Fault, Opcode, encoder};
-use super::{Phase, Session};
+use super::{Answer, Phase, Session};
 use crate::server::access::Parting;
 use bytes::Bytes;
 use kernel::message::close_value;
@@ -149,8 +149,11 @@ impl Session {
                     payload.extend_from_slice(encoder::cut_reason(reason).as_bytes());
                 }
                 self.push(Opcode::Close, Bytes::from(payload));
-                let answered = matches!(end, End::Client(..) | End::Fault(_) | End::Evicted);
-                self.phase = Phase::Closing { answered };
+                self.phase = Phase::Closing(match end {
+                    End::Client(..) => Answer::Given,
+                    End::Fault(_) | End::Evicted => Answer::Unsought,
+                    _ => Answer::Missing,
+                });
                 // The client's close frame may be among what was read and not acted on.
                 self.look_for_close(&mut unread);
             }

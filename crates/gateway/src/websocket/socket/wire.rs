@@ -106,6 +106,11 @@ impl Wire {
         Wire { socket, tls: Some(engine) }
     }
 
+    /// Whether TLS is spoken.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Reads once, at most `limit` bytes.
     pub(crate) fn read(&mut self, scratch: &mut Scratch, limit: usize) -> Read {
         let Some(engine) = &mut self.tls else {

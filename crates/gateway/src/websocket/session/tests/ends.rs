@@ -160,7 +160,7 @@ fn the_clients_answer_completes_the_close_handshake() {
     stage.text("last words disturb nothing");
     assert_eq!(stage.want(), Want::Linger);
     stage.close_frame(4000, "");
-    assert_eq!(stage.want(), Want::Finish);
+    assert_eq!(stage.want(), Want::Done);
     assert_eq!(stage.target.topics(), ["ws.leave"]);
 }
 
@@ -214,7 +214,7 @@ fn a_close_frame_waits_for_what_the_socket_has_not_taken() {
     assert_eq!(stage.want(), Want::Linger);
     stage.takes = None;
     assert_eq!(stage.got().len(), 2);
-    assert_eq!(stage.want(), Want::Finish);
+    assert_eq!(stage.want(), Want::Done);
 }
 
 #[test]
