@@ -183,7 +183,7 @@ impl Coming {
             }
             Coming::Tunnel(socket, answered) => {
                 answered.await.ok()?;
-                Some((Wire::from(socket), Vec::new()))
+                Some((Wire::tunnel(socket), Vec::new()))
             }
         }
     }

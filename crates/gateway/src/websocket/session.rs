@@ -19,6 +19,7 @@ mod compressed;
 mod ending;
 mod inbound;
 mod outbox;
+mod phase;
 mod shared;
 mod transfer;
 
@@ -26,12 +27,14 @@ mod transfer;
 mod tests;
 
 pub use self::outbox::Outbox;
+pub use self::phase::Want;
 pub use self::shared::Payloads;
 
 use self::clock::{Doubts, Heartbeat};
 use self::compressed::{Deflate, Shared};
 use self::ending::End;
 use self::inbound::{Credit, Rare};
+use self::phase::{Answer, Phase};
 use super::codec::{Decoder, Event, Opcode};
 use super::deflate::Agreement;
 use crate::figures::Figures;
@@ -105,47 +108,6 @@ pub struct Agenda {
     pub figures: Arc<Figures>,
     /// The server stops: every session will be closed with 1012.
     pub draining: Cell<bool>,
-}
-
-/// Where a session stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// The handshake is not answered yet: the target is watched, and has not been told.
-    New,
-    /// Messages flow.
-    Open,
-    /// The process has ended; what waits goes out, a close frame last.
-    Closing(Answer),
-    /// The socket is to be closed as it stands.
-    Cut,
-}
-
-/// The client's own close frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
-    /// It may come.
-    Missing,
-    /// It will not be looked for; who knows what comes.
-    Unsought,
-    /// It was the last that came.
-    Given,
-}
-
-/// What the socket has to do for its session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Want {
-    /// Read and hand over.
-    Read,
-    /// Do not read: the target, a rate or the queue has to catch up.
-    Pause,
-    /// The process has ended: read and hand over until the client has answered.
-    Linger,
-    /// Nothing more is said: say FIN, then discard what comes until the client does.
-    Finish,
-    /// The close handshake is complete, and neither side has anything to say (RFC 6455 section 7.1.1).
-    Done,
-    /// Close at once.
-    Cut,
 }
 
 /// One connection; see the module's text.

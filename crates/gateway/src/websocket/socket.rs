@@ -521,8 +521,8 @@ impl Sockets {
             // Others first; the next round goes on.
             connection.session.borrow_mut().remind();
         }
-        // Nothing of the client's comes that a reset would answer, unless TLS has a word of its own.
-        if want == Want::Cut || want == Want::Done && !socket.is_encrypted() {
+        // What would still come would be answered by a reset.
+        if want == Want::Cut || want == Want::Done && !socket.says_farewell {
             return self.close(token, now);
         }
         if matches!(want, Want::Linger | Want::Finish | Want::Done) && connection.since.is_none() {

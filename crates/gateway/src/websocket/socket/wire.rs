@@ -25,6 +25,8 @@ const RECORD: usize = 16 << 10;
 pub struct Wire {
     socket: OwnedFd,
     tls: Option<Box<Engine>>,
+    /// Whether the client has more to say after its close frame: with TLS its alert, in HTTP/2 the end of the stream.
+    pub(crate) says_farewell: bool,
 }
 
 /// Memory that all sockets of a shard use in turn.
@@ -84,7 +86,7 @@ impl Part<'_> {
 impl From<OwnedFd> for Wire {
     /// A connection in the clear.
     fn from(socket: OwnedFd) -> Wire {
-        Wire { socket, tls: None }
+        Wire { socket, tls: None, says_farewell: false }
     }
 }
 
@@ -103,12 +105,12 @@ impl Scratch {
 impl Wire {
     /// An encrypted connection whose handshake is done.
     pub(crate) fn tls(socket: OwnedFd, engine: Box<Engine>) -> Wire {
-        Wire { socket, tls: Some(engine) }
+        Wire { socket, tls: Some(engine), says_farewell: true }
     }
 
-    /// Whether TLS is spoken.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        self.tls.is_some()
+    /// A stream of an HTTP/2 connection, whose other end this program holds.
+    pub(crate) fn tunnel(socket: OwnedFd) -> Wire {
+        Wire { socket, tls: None, says_farewell: true }
     }
 
     /// Reads once, at most `limit` bytes.
