@@ -34,9 +34,11 @@ def test_a_service_that_never_waits_holds_up_those_behind_it_for_its_start_timeo
 
 
 def test_a_service_that_does_not_stop_is_terminated_after_its_stop_timeout(log):
-    asked = index(log, "service cancelled", name="stubborn")
+    # Who is cancelled says so when it has its turn, which is later.
+    asked = index(log, "shutting down")
+    heard = index(log, "service cancelled", name="stubborn")
     ended = index(log, "service ended", entry="app:stubborn")
-    assert asked < ended
+    assert asked < heard < ended
     assert 0.29 <= log[ended].at - log[asked].at < 5
     index(log, "service ended", entry="app:endless")
 
@@ -47,6 +49,8 @@ def test_what_a_service_depends_on_stops_after_it(log):
 
 
 def test_the_stop_timeout_of_a_supervisor_cuts_what_its_children_may_take(log):
-    asked = index(log, "service cancelled", name="child")
+    asked = index(log, "shutting down")
+    heard = index(log, "service cancelled", name="child")
     ended = index(log, "supervisor ended", entry="app:hurried")
+    assert asked < heard < ended
     assert 0.19 <= log[ended].at - log[asked].at < 5
