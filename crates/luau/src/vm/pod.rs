@@ -297,7 +297,7 @@ impl Pod {
     }
 
     /// Compiles the function on top of the main thread's stack, and those in it, to machine code where Luau can.
-    pub(crate) fn make_native(&self) {
+    fn make_native(&self) {
         let main = self.main.raw();
         // SAFETY: the state lives, a Luau function is on top of its stack, and the compiler is set up once.
         unsafe {
