@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -103,7 +104,9 @@ fn drive(shell: &Shell, suite: &Suite<'_>, server: &Path) -> Result<bool> {
     }
     arguments.push(&server.address);
     // It fails for what is no failure here too; what counts is its report.
+    let began = Instant::now();
     let ran = shell.run(&program, &arguments);
+    let took = began.elapsed();
     server.stop()?;
     let text = match fs::read_to_string(&index) {
         Ok(text) => text,
@@ -118,7 +121,7 @@ fn drive(shell: &Shell, suite: &Suite<'_>, server: &Path) -> Result<bool> {
     }
     // As pytest does, so that the cases are counted.
     let (passed, failed) = (outcomes.len() - failed.len(), failed.len());
-    shell.say(&format!("{passed} passed, {failed} failed in 0s"));
+    shell.say(&format!("{passed} passed, {failed} failed in {:.2}s", took.as_secs_f64()));
     Ok(failed == 0)
 }
 
