@@ -167,6 +167,22 @@ impl Node {
         }
     }
 
+    /// Waits until it has worked off what it was sent: it computes hardly anything.
+    pub(crate) fn wait_until_idle(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        let mut before = usage::cpu(self.pid())?;
+        loop {
+            thread::sleep(LOOK);
+            let now = usage::cpu(self.pid())?;
+            if now - before < LOOK / 20 {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < Duration::from_secs(60), "the server does not come to rest");
+            before = now;
+        }
+    }
+
     /// Lines of its log that no test causes on purpose; `expected` are words of those that one does.
     pub(crate) fn complaints(&self, expected: &[&str]) -> Result<Vec<String>> {
         let text = fs::read_to_string(&self.log)?;

@@ -1,8 +1,8 @@
 //! Clients that do not read: the others must not notice, and the server's memory has a bound.
 //!
 //! Rounds in which all read are interleaved with rounds in which a share of them is deaf; in both all say the same: that
-//! share first so much that the answers are more than the kernel's buffers and a queue at the server hold, and then
-//! everybody a little at a time, which is what is measured.
+//! share first so much that the answers are more than the kernel's buffers and a queue at the server hold, and then,
+//! when the server has worked that off, everybody a little at a time, which is what is measured.
 
 use std::time::Duration;
 
@@ -57,9 +57,11 @@ fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
         for _ in 0..FILL {
             crowd.fill(0..deaf, 0..0, 1)?;
         }
+        node.wait_until_idle()?;
         without.add(&crowd.round(&round(0..0), || Ok(()))?);
         base = base.max(node.resident()? as f64);
         crowd.fill(0..deaf, 0..deaf, FILL)?;
+        node.wait_until_idle()?;
         with.add(&crowd.round(&round(0..deaf), || Ok(()))?);
         highest = highest.max(node.resident()? as f64);
         let now = crowd.wake(0..deaf)?;
