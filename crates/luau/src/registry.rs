@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use units::nearest;
 
-/// Bytes of bytecode that are compiled to machine code at most: others wait meanwhile, 3 to 6 ms for so many (measured with a
-/// debug build, whose compiler in C++ is optimised).
+/// Bytes of bytecode that are compiled to machine code at most: others wait meanwhile, 3 to 6 ms for so many (measured
+/// with a debug build, whose compiler in C++ is optimised).
 const NATIVE: usize = 8 << 10;
 
 /// The place of an entry in its [`Registry`], and in every later version of it.

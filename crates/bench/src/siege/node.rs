@@ -21,6 +21,9 @@ use crate::usage;
 /// How long a server may take to start. It takes milliseconds; the machine may be very busy.
 const START: Duration = Duration::from_secs(30);
 
+/// How long it may take to have worked off what it was sent, and to have given up what it held.
+const REST: Duration = Duration::from_secs(60);
+
 /// Figures that return to where they were when everybody has gone.
 const HELD: [&str; 8] =
     ["processes", "sockets", "monitors", "links", "timers", "names", "group_members", "subscriptions"];
@@ -162,7 +165,7 @@ impl Node {
             if now.figures == before.figures && now.descriptors <= before.descriptors {
                 return Ok(());
             }
-            ensure!(start.elapsed() < Duration::from_secs(60), "something is left: {now:?}, before: {before:?}");
+            ensure!(start.elapsed() < REST, "something is left: {now:?}, before: {before:?}");
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -178,7 +181,7 @@ impl Node {
             if now - before < LOOK / 20 {
                 return Ok(());
             }
-            ensure!(start.elapsed() < Duration::from_secs(60), "the server does not come to rest");
+            ensure!(start.elapsed() < REST, "the server does not come to rest");
             before = now;
         }
     }
