@@ -64,6 +64,34 @@ pub(crate) fn load_average() -> String {
     averages.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
 
+/// Processor time of the whole machine since it started: what programs computed, and what they wanted and the host gave to
+/// others meanwhile (`steal`), in clock ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    computed: u64,
+    stolen: u64,
+}
+
+impl Given {
+    pub(crate) fn now() -> Given {
+        given_of_stat(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or(Given { computed: 0, stolen: 0 })
+    }
+
+    /// How much of what was wanted since then the host took, in percent: much more than nothing spoils every latency.
+    pub(crate) fn stolen_since(self) -> f64 {
+        let now = Given::now();
+        let (computed, stolen) = (now.computed - self.computed, now.stolen - self.stolen);
+        100.0 * stolen as f64 / (computed + stolen).max(1) as f64
+    }
+}
+
+/// The first line counts user, nice, system, idle, iowait, irq, softirq and steal (proc(5)).
+fn given_of_stat(stat: &str) -> Option<Given> {
+    let ticks: Vec<u64> = stat.lines().next()?.split_whitespace().skip(1).map_while(|one| one.parse().ok()).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else { return None };
+    Some(Given { computed: user + nice + system + irq + softirq, stolen })
+}
+
 fn model(cpuinfo: &str) -> Option<&str> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim())
@@ -78,5 +106,12 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: A Fine CPU @ 3GHz\nmodel name\t: again\n";
         assert_eq!(model(text), Some("A Fine CPU @ 3GHz"));
         assert_eq!(model("processor : 0"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_told_from_what_nobody_wanted() {
+        let text = "cpu  100 20 30 4000 50 6 7 80 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n";
+        assert_eq!(given_of_stat(text), Some(Given { computed: 163, stolen: 80 }));
+        assert_eq!(given_of_stat("cpu  1 2 3\n"), None);
     }
 }

@@ -37,7 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use floor::Answer;
 use load::{Load, Span};
-use machine::Cores;
+use machine::{Cores, Given};
 use report::page;
 use server::{Kind, Places};
 use suite::Plan;
@@ -184,8 +184,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let plan = common.plan()?;
     machine::raise_open_files()?;
     server::prepare(&plan.servers, &places)?;
-    let circumstances = circumstances(&plan, &places);
+    let mut circumstances = circumstances(&plan, &places);
     circumstances.iter().for_each(|sentence| println!("{sentence}"));
+    let given = Given::now();
 
     let mut outcomes = Vec::new();
     for load in loads {
@@ -196,6 +197,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         _ => Vec::new(),
     };
     println!("\n{}", report::table(&outcomes));
+    let stolen =
+        format!("The host took {:.0} % of the processor time that was wanted meanwhile.", given.stolen_since());
+    println!("{stolen}\n");
+    circumstances.push(stolen);
     for one in &code {
         let ratio = one.ratio().map_or(f64::NAN, |ratio| ratio.median);
         println!("Luau code, {}: {ratio:.2} of the plain interpreter's time", one.workload);

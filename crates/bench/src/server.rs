@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::floor::Answer;
 use crate::load::Target;
@@ -47,7 +48,10 @@ const PACKAGES: [(Kind, &str, &str); 2] = [(Kind::Bun, "bun", "1.4.5"), (Kind::W
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
 
-/// A running server; dropping it kills it.
+/// How long one may take to end when it is asked to, and again after it was asked to be quick.
+const END: Duration = Duration::from_secs(2);
+
+/// A running server; dropping it ends it.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -137,6 +141,10 @@ impl Kind {
             let package = fs::read_to_string(package).unwrap_or_default();
             text = format!("ws {} on {text}", package_version(&package).unwrap_or("?"));
         }
+        if matches!(self, Kind::Moonwire | Kind::Group | Kind::TwoShards) {
+            let binary = places.moonwire.strip_prefix(&places.root).unwrap_or(&places.moonwire);
+            text = format!("{text} ({})", binary.display());
+        }
         text
     }
 }
@@ -225,7 +233,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself: then there is nothing to kill, and wait says so at once.
+        // Asked, because one that counts what it does (`cargo xtask dist`) writes that when it ends. A second signal
+        // tells ours not to wait for its processes.
+        for _ in 0..2 {
+            if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+                kill_process(pid, Signal::TERM).unwrap_or_default();
+            }
+            let start = Instant::now();
+            while start.elapsed() < END {
+                match self.child.try_wait() {
+                    Ok(None) => thread::sleep(Duration::from_millis(5)),
+                    Ok(Some(_)) | Err(_) => return,
+                }
+            }
+        }
         self.child.kill().unwrap_or_default();
         self.child.wait().ok();
     }

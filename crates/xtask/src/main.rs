@@ -1,5 +1,5 @@
 //! The chores of this repository: `cargo xtask ci`, `tidy`, `docs`, `e2e`, `autobahn`, `fuzz`, `sim`, `soak`, `siege`,
-//! `bench`.
+//! `bench`, `dist`.
 //!
 //! Read [`ci`] for the list of steps, [`tidy`] for the rules of the source tree. Nothing of the
 //! product is linked here: chores must build in seconds and when the product does not.
@@ -9,6 +9,7 @@ mod tidy;
 
 mod autobahn;
 mod benches;
+mod dist;
 mod e2e;
 mod fuzz;
 mod install;
@@ -143,6 +144,10 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the binary to deploy, target/dist/moonwire: built, watched under load, and built again by what was seen.
+    ///
+    /// Takes some twenty minutes on two cores, and needs rustup and GCC.
+    Dist,
 }
 
 fn main() -> ExitCode {
@@ -176,6 +181,7 @@ fn main() -> ExitCode {
         Chore::Sanitize { pytest } => sanitize::run(&Shell::new(root()), &pytest),
         Chore::Instructions { update } => instructions::run(&Shell::new(root()), update).map(|()| true),
         Chore::Bench { arguments } => bench(&Shell::new(root()), &arguments),
+        Chore::Dist => dist::run(&Shell::new(root())).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

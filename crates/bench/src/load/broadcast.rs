@@ -10,9 +10,6 @@ use crate::frame::Opcode;
 use crate::payload::Payload;
 use crate::poller::Poller;
 
-/// The speaker, whose number all messages carry.
-const SPEAKER: usize = 0;
-
 pub(super) fn run(target: Target, span: Span, receivers: usize) -> Result<Sample> {
     let mut poller = Poller::new()?;
     let mut connections = open_all(target, receivers, &poller)?;
@@ -23,10 +20,12 @@ pub(super) fn run(target: Target, span: Span, receivers: usize) -> Result<Sample
     let mut window = Window::new(target, span);
     let mut deliveries = 0;
     let mut number = 0;
+    // The one that joined last: what it says is behind the joins of all, and another's first message may not be.
+    let last = receivers - 1;
     let found = loop {
         out.clear();
-        let speaker = &mut connections[SPEAKER];
-        speaker.frame(&mut out, Opcode::Text, payload.of(SPEAKER as u32, number));
+        let speaker = &mut connections[last];
+        speaker.frame(&mut out, Opcode::Text, payload.of(last as u32, number));
         speaker.send(&out)?;
         let mut missing = receivers;
         while missing > 0 {
@@ -39,7 +38,7 @@ pub(super) fn run(target: Target, span: Span, receivers: usize) -> Result<Sample
                 let heard = &mut heard[index];
                 let peer = connections[index].receive(&mut buffer, |message| {
                     ensure!(*heard == number, "receiver {index} got message {number} twice");
-                    payload.check(SPEAKER as u32, number, message).map_err(anyhow::Error::msg)?;
+                    payload.check(last as u32, number, message).map_err(anyhow::Error::msg)?;
                     *heard = number.wrapping_add(1);
                     missing -= 1;
                     Ok(())

@@ -119,10 +119,13 @@ fn desk(siege: &Siege) -> Result<Row> {
     };
     let mut buffer = vec![0; 256 << 10];
     let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
-    for _ in 0..siege.rounds {
-        without.add(&crowd.round(&round, || Ok(()))?);
-        with.add(&crowd.round(&round, || flooder.go_on(true, &mut buffer))?);
-        flooder.drain(&mut buffer)?;
+    for floods in siege.interleaved() {
+        if floods {
+            with.add(&crowd.round(&round, || flooder.go_on(true, &mut buffer))?);
+            flooder.drain(&mut buffer)?;
+        } else {
+            without.add(&crowd.round(&round, || Ok(()))?);
+        }
     }
     let messages = flooder.messages();
     drop(flooder);
@@ -166,12 +169,11 @@ fn room(siege: &Siege, path: &str, what: &str) -> Result<Row> {
         Room { poller, heard: vec![0; members.len()], clients: members, buffer: vec![0; 256 << 10], said: 0 };
     let (mut without, mut with, mut messages) = (Percentiles::default(), Percentiles::default(), 0);
     let time = Duration::from_millis(siege.size(4_000, 1_000) as u64);
-    for _ in 0..siege.rounds {
+    for floods in siege.interleaved() {
         // Another client each time: what a flood has written may take long to be heard.
-        for (floods, percentiles) in [(false, &mut without), (true, &mut with)] {
-            let flooder = Flooder::open(dial, clients)?;
-            messages += room.round(time, percentiles, flooder, floods)?;
-        }
+        let flooder = Flooder::open(dial, clients)?;
+        let percentiles = if floods { &mut with } else { &mut without };
+        messages += room.round(time, percentiles, flooder, floods)?;
     }
     for client in room.clients {
         client.cut();

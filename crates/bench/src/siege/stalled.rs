@@ -53,27 +53,30 @@ fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
     let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
     let mut woken = Woken::default();
     let (mut base, mut highest) = (0.0_f64, 0.0_f64);
-    for _ in 0..siege.rounds {
-        for _ in 0..FILL {
-            crowd.fill(0..deaf, 0..0, 1)?;
-        }
-        node.wait_until_idle()?;
-        without.add(&crowd.round(&round(0..0), || Ok(()))?);
-        base = base.max(node.resident()? as f64);
-        crowd.fill(0..deaf, 0..deaf, FILL)?;
-        node.wait_until_idle()?;
-        with.add(&crowd.round(&round(0..deaf), || Ok(()))?);
-        highest = highest.max(node.resident()? as f64);
-        let now = crowd.wake(0..deaf)?;
-        if policy == "close" {
-            ensure!(now.closed + now.cut == deaf, "of {deaf} clients that did not read some stayed: {now:?}");
+    for harmed in siege.interleaved() {
+        if !harmed {
+            for _ in 0..FILL {
+                crowd.fill(0..deaf, 0..0, 1)?;
+            }
+            node.wait_until_idle()?;
+            without.add(&crowd.round(&round(0..0), || Ok(()))?);
+            base = base.max(node.resident()? as f64);
         } else {
-            ensure!(now.cut_short == deaf, "the queues of {deaf} clients were not filled: {now:?}");
+            crowd.fill(0..deaf, 0..deaf, FILL)?;
+            node.wait_until_idle()?;
+            with.add(&crowd.round(&round(0..deaf), || Ok(()))?);
+            highest = highest.max(node.resident()? as f64);
+            let now = crowd.wake(0..deaf)?;
+            if policy == "close" {
+                ensure!(now.closed + now.cut == deaf, "of {deaf} clients that did not read some stayed: {now:?}");
+            } else {
+                ensure!(now.cut_short == deaf, "the queues of {deaf} clients were not filled: {now:?}");
+            }
+            woken.dropped += now.dropped;
+            woken.closed += now.closed;
+            woken.cut += now.cut;
+            crowd.reopen(dial)?;
         }
-        woken.dropped += now.dropped;
-        woken.closed += now.closed;
-        woken.cut += now.cut;
-        crowd.reopen(dial)?;
     }
     crowd.cut();
     node.wait_until_back(&before)?;
