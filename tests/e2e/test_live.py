@@ -204,6 +204,8 @@ def on_a_terminal(folder, *before):
 
     def take():
         os.setsid()
+        # Whoever runs the tests may do so under nohup, and that is inherited.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
     command = [*before, binary(), "run", str(folder), "--log-format", "json"]

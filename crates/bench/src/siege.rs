@@ -144,12 +144,6 @@ impl Siege {
         }
     }
 
-    /// All rounds: whether each is one under harm. Every second pair is the other way around, because what a virtual
-    /// machine gets depends on what it asked for just before.
-    fn interleaved(&self) -> impl Iterator<Item = bool> {
-        (0..self.rounds).flat_map(|pair| if pair.is_multiple_of(2) { [false, true] } else { [true, false] })
-    }
-
     /// A number for a full run, and one for a quick one.
     fn size(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
@@ -180,19 +174,79 @@ impl Percentiles {
 
 /// How much slower others may get, at the 99th percentile.
 const SLOWER: f64 = 1.3;
+/// Percent of the time wanted that the host may take in a round that counts.
+const QUIET: f64 = 3.0;
+/// How many times as many pairs of rounds are done until enough of them count.
+const TRIES: usize = 4;
 
-/// Compares rounds under harm with those without: what was measured, and what is broken. A quick run judges no times.
-fn compare(siege: &Siege, without: &Percentiles, with: &Percentiles) -> (String, Option<String>) {
-    let ratio = with.p99() / without.p99();
-    let figures = format!(
-        "p50 {:.2} → {:.2} ms, p99 {:.2} → {:.2} ms, ratio {ratio:.2}",
-        without.p50(),
-        with.p50(),
-        without.p99(),
-        with.p99()
-    );
-    let slower = !siege.quick && ratio > SLOWER;
-    (figures, slower.then(|| format!("the others' p99 is {ratio:.2} of what it was")))
+/// Rounds without harm beside rounds under it.
+#[derive(Default)]
+struct Comparison {
+    without: Vec<Measured>,
+    with: Vec<Measured>,
+}
+
+/// What others saw in one round: percentiles in milliseconds.
+#[derive(Clone, Copy)]
+struct Measured {
+    p50: f64,
+    p99: f64,
+    /// Percent of the time wanted meanwhile that the host took.
+    stolen: f64,
+}
+
+impl Comparison {
+    /// Whether each of the next two rounds is one under harm; none when there were enough.
+    ///
+    /// Every second pair is the other way around: what a virtual machine gets depends on what it asked for just before.
+    fn next_pair(&self, siege: &Siege) -> Option<[bool; 2]> {
+        let pairs = self.with.len();
+        let most = if siege.quick { siege.rounds } else { siege.rounds * TRIES };
+        if pairs >= most || self.counting(siege).is_some() {
+            return None;
+        }
+        Some(if pairs.is_multiple_of(2) { [false, true] } else { [true, false] })
+    }
+
+    /// Does a round.
+    fn measure(&mut self, harmed: bool, round: impl FnOnce() -> Result<Histogram<u64>>) -> Result<()> {
+        let given = Given::now();
+        let latencies = round()?;
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let measured = Measured { p50: at(0.5), p99: at(0.99), stolen: given.stolen_since() };
+        if harmed { &mut self.with } else { &mut self.without }.push(measured);
+        Ok(())
+    }
+
+    /// The rounds in which the host let this machine be, if they are enough.
+    fn counting(&self, siege: &Siege) -> Option<[Vec<Measured>; 2]> {
+        let quiet = [&self.without, &self.with]
+            .map(|rounds| rounds.iter().copied().filter(|one| one.stolen < QUIET).collect::<Vec<_>>());
+        quiet.iter().all(|rounds| rounds.len() >= siege.rounds).then_some(quiet)
+    }
+
+    /// What was measured, and what is broken. A quick run judges no times.
+    fn judge(&self, siege: &Siege) -> (String, Option<String>) {
+        let (rounds, which) = match self.counting(siege) {
+            Some(quiet) => {
+                let which =
+                    format!("{} and {} of {} quiet rounds each", quiet[0].len(), quiet[1].len(), self.with.len());
+                (quiet, which)
+            }
+            None => ([self.without.clone(), self.with.clone()], format!("{} rounds each", self.with.len())),
+        };
+        let of = |percentile: fn(&Measured) -> f64| {
+            rounds
+                .each_ref()
+                .map(|rounds| median(&rounds.iter().map(percentile).collect::<Vec<f64>>()).unwrap_or(f64::NAN))
+        };
+        let ([p50, p50_with], [p99, p99_with]) = (of(|one| one.p50), of(|one| one.p99));
+        let ratio = p99_with / p99;
+        let figures =
+            format!("p50 {p50:.2} → {p50_with:.2} ms, p99 {p99:.2} → {p99_with:.2} ms, ratio {ratio:.2} ({which})");
+        let slower = !siege.quick && ratio > SLOWER;
+        (figures, slower.then(|| format!("the others' p99 is {ratio:.2} of what it was")))
+    }
 }
 
 fn mib(bytes: f64) -> f64 {

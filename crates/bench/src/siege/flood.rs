@@ -9,10 +9,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hdrhistogram::Histogram;
 
 use super::crowd::{Crowd, Round};
 use super::node::Held;
-use super::{Percentiles, Row, Siege, compare};
+use super::{Comparison, Row, Siege};
 use crate::connection::{Connection, Dial, Peer};
 use crate::frame::{self, Opcode};
 use crate::payload::Payload;
@@ -118,13 +119,12 @@ fn desk(siege: &Siege) -> Result<Row> {
         deaf: 0..0,
     };
     let mut buffer = vec![0; 256 << 10];
-    let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
-    for floods in siege.interleaved() {
-        if floods {
-            with.add(&crowd.round(&round, || flooder.go_on(true, &mut buffer))?);
+    let mut comparison = Comparison::default();
+    while let Some(pair) = comparison.next_pair(siege) {
+        for floods in pair {
+            let meanwhile = || if floods { flooder.go_on(true, &mut buffer) } else { Ok(()) };
+            comparison.measure(floods, || crowd.round(&round, meanwhile))?;
             flooder.drain(&mut buffer)?;
-        } else {
-            without.add(&crowd.round(&round, || Ok(()))?);
         }
     }
     let messages = flooder.messages();
@@ -133,10 +133,10 @@ fn desk(siege: &Siege) -> Result<Row> {
     node.wait_until_back(&before)?;
     node.stop()?;
     // Shown and not judged: the core has nothing left, which shows as soon as other programs want some of it.
-    let (figures, _not_promised) = compare(siege, &without, &with);
+    let (figures, _not_promised) = comparison.judge(siege);
     Ok(Row {
         what: format!("one of {clients} clients of one process, which answers each, says as much as it can"),
-        times: format!("{} rounds, {messages} messages of the flood", siege.rounds),
+        times: format!("{} rounds, {messages} messages of the flood", comparison.with.len()),
         lost: "nobody refused or closed, no message lost, the flood's neither".to_owned(),
         figures,
         broken: None,
@@ -167,23 +167,25 @@ fn room(siege: &Siege, path: &str, what: &str) -> Result<Row> {
     }
     let mut room =
         Room { poller, heard: vec![0; members.len()], clients: members, buffer: vec![0; 256 << 10], said: 0 };
-    let (mut without, mut with, mut messages) = (Percentiles::default(), Percentiles::default(), 0);
+    let (mut comparison, mut messages) = (Comparison::default(), 0);
     let time = Duration::from_millis(siege.size(4_000, 1_000) as u64);
-    for floods in siege.interleaved() {
-        // Another client each time: what a flood has written may take long to be heard.
-        let flooder = Flooder::open(dial, clients)?;
-        let percentiles = if floods { &mut with } else { &mut without };
-        messages += room.round(time, percentiles, flooder, floods)?;
+    while let Some(pair) = comparison.next_pair(siege) {
+        for floods in pair {
+            // Another client each time: what a flood has written may take long to be heard.
+            let mut flooder = Flooder::open(dial, clients)?;
+            comparison.measure(floods, || room.round(time, &mut flooder, floods))?;
+            messages += flooder.messages();
+        }
     }
     for client in room.clients {
         client.cut();
     }
     node.wait_until_back(&before)?;
     node.stop()?;
-    let (figures, broken) = compare(siege, &without, &with);
+    let (figures, broken) = comparison.judge(siege);
     Ok(Row {
         what: format!("the same in a room that tells all {clients} what one says, {what}"),
-        times: format!("{} rounds, {messages} messages of the flood written", siege.rounds),
+        times: format!("{} rounds, {messages} messages of the flood written", comparison.with.len()),
         lost: "nobody refused or closed, no message lost".to_owned(),
         figures,
         broken,
@@ -191,15 +193,8 @@ fn room(siege: &Siege, path: &str, what: &str) -> Result<Row> {
 }
 
 impl Room {
-    /// The first client says something ten times a second, and everybody has to hear it. How many messages the flood
-    /// has written meanwhile.
-    fn round(
-        &mut self,
-        time: Duration,
-        percentiles: &mut Percentiles,
-        mut flooder: Flooder,
-        floods: bool,
-    ) -> Result<u64> {
+    /// The first client says something ten times a second, and everybody has to hear it.
+    fn round(&mut self, time: Duration, flooder: &mut Flooder, floods: bool) -> Result<Histogram<u64>> {
         const EVERY: Duration = Duration::from_millis(100);
         let mut latencies = crate::load::latencies()?;
         let mut payload = Payload::new(WORDS.len());
@@ -224,17 +219,11 @@ impl Room {
                 ensure!(due.elapsed() < PATIENCE, "a message was not heard by all");
             }
         }
-        percentiles.add(&latencies);
         ensure!(!flooder.closed, "the flood was closed");
-        Ok(if floods { flooder.messages() } else { 0 })
+        Ok(latencies)
     }
 
-    fn attend(
-        &mut self,
-        until: Instant,
-        due: Option<Instant>,
-        latencies: &mut hdrhistogram::Histogram<u64>,
-    ) -> Result<()> {
+    fn attend(&mut self, until: Instant, due: Option<Instant>, latencies: &mut Histogram<u64>) -> Result<()> {
         let pause = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(5));
         self.poller.wait(Some(pause))?;
         let mut event = 0;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::crowd::{Crowd, Round};
 use super::node::{Held, Node};
-use super::{Percentiles, Row, Siege, compare, mib};
+use super::{Comparison, Row, Siege, mib};
 use crate::connection::{Connection, Dial, Peer};
 use crate::frame::Opcode;
 use crate::payload::Payload;
@@ -49,15 +49,15 @@ fn senders(siege: &Siege, begun: usize) -> Result<Row> {
         measured: Duration::from_millis(siege.size(3_000, 500) as u64),
         deaf: 0..0,
     };
-    let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
-    without.add(&others.round(&round, || Ok(()))?);
+    let mut comparison = Comparison::default();
+    comparison.measure(false, || others.round(&round, || Ok(())))?;
     let base = node.resident()? as f64;
     let mut highest = base;
     for from in (0..begun).step_by(PIECE) {
         slow.say(from..from + PIECE)?;
         highest = highest.max(node.resident()? as f64);
     }
-    with.add(&others.round(&round, || slow.look(Duration::ZERO))?);
+    comparison.measure(true, || others.round(&round, || slow.look(Duration::ZERO)))?;
     highest = highest.max(node.resident()? as f64);
     let evicted = node.figures()?.get("connections_evicted_total").copied().context("no such figure")?;
     let start = Instant::now();
@@ -78,7 +78,7 @@ fn senders(siege: &Siege, begun: usize) -> Result<Row> {
     others.cut();
     node.wait_until_back(&before)?;
     node.stop()?;
-    let (latency, slower) = compare(siege, &without, &with);
+    let (latency, slower) = comparison.judge(siege);
     let bound = base + SPARE + cap as f64 * SLACK;
     let larger = highest > bound;
     Ok(Row {

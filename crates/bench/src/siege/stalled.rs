@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 
 use super::crowd::{BIG, Crowd, Round, Woken};
 use super::node::Held;
-use super::{Percentiles, Row, Siege, compare, mib};
+use super::{Comparison, Row, Siege, mib};
 use crate::connection::Dial;
 
 /// `wsrelay.send.buffer` of the application.
@@ -50,37 +50,39 @@ fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
         measured: Duration::from_millis(siege.size(3_000, 500) as u64),
         deaf,
     };
-    let (mut without, mut with) = (Percentiles::default(), Percentiles::default());
+    let mut comparison = Comparison::default();
     let mut woken = Woken::default();
     let (mut base, mut highest) = (0.0_f64, 0.0_f64);
-    for harmed in siege.interleaved() {
-        if !harmed {
-            for _ in 0..FILL {
-                crowd.fill(0..deaf, 0..0, 1)?;
-            }
-            node.wait_until_idle()?;
-            without.add(&crowd.round(&round(0..0), || Ok(()))?);
-            base = base.max(node.resident()? as f64);
-        } else {
-            crowd.fill(0..deaf, 0..deaf, FILL)?;
-            node.wait_until_idle()?;
-            with.add(&crowd.round(&round(0..deaf), || Ok(()))?);
-            highest = highest.max(node.resident()? as f64);
-            let now = crowd.wake(0..deaf)?;
-            if policy == "close" {
-                ensure!(now.closed + now.cut == deaf, "of {deaf} clients that did not read some stayed: {now:?}");
+    while let Some(pair) = comparison.next_pair(siege) {
+        for harmed in pair {
+            if !harmed {
+                for _ in 0..FILL {
+                    crowd.fill(0..deaf, 0..0, 1)?;
+                }
+                node.wait_until_idle()?;
+                comparison.measure(false, || crowd.round(&round(0..0), || Ok(())))?;
+                base = base.max(node.resident()? as f64);
             } else {
-                ensure!(now.cut_short == deaf, "the queues of {deaf} clients were not filled: {now:?}");
+                crowd.fill(0..deaf, 0..deaf, FILL)?;
+                node.wait_until_idle()?;
+                comparison.measure(true, || crowd.round(&round(0..deaf), || Ok(())))?;
+                highest = highest.max(node.resident()? as f64);
+                let now = crowd.wake(0..deaf)?;
+                if policy == "close" {
+                    ensure!(now.closed + now.cut == deaf, "of {deaf} clients that did not read some stayed: {now:?}");
+                } else {
+                    ensure!(now.cut_short == deaf, "the queues of {deaf} clients were not filled: {now:?}");
+                }
+                woken.dropped += now.dropped;
+                woken.closed += now.closed;
+                woken.cut += now.cut;
+                crowd.reopen(dial)?;
             }
-            woken.dropped += now.dropped;
-            woken.closed += now.closed;
-            woken.cut += now.cut;
-            crowd.reopen(dial)?;
         }
     }
     crowd.cut();
     node.wait_until_back(&before)?;
-    let (latency, slower) = compare(siege, &without, &with);
+    let (latency, slower) = comparison.judge(siege);
     // For each of them one message more than the buffer may wait, and what its target has not received.
     let bound = base + SPARE + deaf as f64 * (SEND_BUFFER + BIG + CREDIT) as f64 * SLACK;
     let larger = highest > bound;
@@ -90,7 +92,7 @@ fn stalled(siege: &Siege, policy: &str, share: f64) -> Result<Row> {
     };
     Ok(Row {
         what: format!("{:.0} % of {clients} clients do not read, policy {policy}", share * 100.0),
-        times: format!("{} rounds, {} deaf; {fate}", siege.rounds, siege.rounds * deaf),
+        times: format!("{} rounds, {} deaf; {fate}", comparison.with.len(), comparison.with.len() * deaf),
         lost: "nothing of the others'".to_owned(),
         figures: format!("{latency}; {:.0} → {:.0} MiB resident, bound {:.0}", mib(base), mib(highest), mib(bound)),
         broken: slower.or_else(|| larger.then(|| "more memory than the queues may hold".to_owned())),
