@@ -80,7 +80,9 @@ impl Given {
     /// How much of what was wanted since then the host took, in percent: much more than nothing spoils every latency.
     pub(crate) fn stolen_since(self) -> f64 {
         let now = Given::now();
-        let (computed, stolen) = (now.computed - self.computed, now.stolen - self.stolen);
+        // A counter of the host's may go back a little.
+        let computed = now.computed.saturating_sub(self.computed);
+        let stolen = now.stolen.saturating_sub(self.stolen);
         100.0 * stolen as f64 / (computed + stolen).max(1) as f64
     }
 }
