@@ -84,6 +84,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is Moonwire, in one shape or another.
+    fn is_ours(self) -> bool {
+        matches!(self, Kind::Moonwire | Kind::Group | Kind::TwoShards)
+    }
+
     /// The command that starts it.
     fn command(self, answer: Answer, places: &Places, shards: usize) -> Result<Command> {
         let mode = match answer {
@@ -141,7 +146,7 @@ impl Kind {
             let package = fs::read_to_string(package).unwrap_or_default();
             text = format!("ws {} on {text}", package_version(&package).unwrap_or("?"));
         }
-        if matches!(self, Kind::Moonwire | Kind::Group | Kind::TwoShards) {
+        if self.is_ours() {
             let binary = places.moonwire.strip_prefix(&places.root).unwrap_or(&places.moonwire);
             text = format!("{text} ({})", binary.display());
         }
@@ -171,7 +176,7 @@ pub(crate) fn prepare(kinds: &[Kind], places: &Places) -> Result<()> {
             .context("npm is needed for the rivals")?;
         ensure!(status.success(), "npm install failed");
     }
-    let ours = kinds.iter().any(|kind| matches!(kind, Kind::Moonwire | Kind::Group | Kind::TwoShards));
+    let ours = kinds.iter().any(|kind| kind.is_ours());
     if ours && !places.moonwire.exists() {
         bail!(
             "{} is not built: `cargo xtask bench` builds it, `--servers bun,ws,floor` leaves it out",
