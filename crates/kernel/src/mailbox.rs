@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Default)]
 pub(crate) struct Mailbox {
-    queue: VecDeque<Item>,
+    queue: VecDeque<(Mail, Claim)>,
     /// Counted messages that have not been received.
     messages: u32,
     /// CANCEL events in the queue.
@@ -36,11 +36,6 @@ struct Waiting {
     last: u64,
     /// Told that there is room for one message, and not yet back with it.
     granted: PidSet,
-}
-
-struct Item {
-    mail: Mail,
-    claim: Claim,
 }
 
 /// What a message holds of its mailbox until it is received; give it to [`crate::Cx::received`].
@@ -76,7 +71,7 @@ impl Class {
 
 /// The queues of emptied mailboxes, so that an idle process holds none.
 #[derive(Default)]
-pub(crate) struct Pool(Vec<VecDeque<Item>>);
+pub(crate) struct Pool(Vec<VecDeque<(Mail, Claim)>>);
 
 impl Mailbox {
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,6 +88,7 @@ impl Mailbox {
     }
 
     /// The bytes that the message counts; 0 if it does not count.
+    #[inline]
     pub(crate) fn push_message(&mut self, message: Message, class: Class, pool: &mut Pool) -> u64 {
         let counted = class != Class::Reserved;
         let subscription = if let Class::Published(subscription) = class { Some(subscription) } else { None };
@@ -100,15 +96,16 @@ impl Mailbox {
         let claim = Claim { bytes, receipt: class.period(), subscription };
         self.messages += u32::from(counted);
         self.bytes += claim.bytes;
-        self.push(Item { mail: Mail::Message(message), claim }, pool);
+        self.push((Mail::Message(message), claim), pool);
         bytes
     }
 
     pub(crate) fn push_other(&mut self, mail: Mail, pool: &mut Pool) {
-        self.push(Item { mail, claim: Claim::default() }, pool);
+        self.push((mail, Claim::default()), pool);
     }
 
-    fn push(&mut self, item: Item, pool: &mut Pool) {
+    #[inline]
+    fn push(&mut self, item: (Mail, Claim), pool: &mut Pool) {
         if self.queue.capacity() == 0
             && let Some(queue) = pool.0.pop()
         {
@@ -118,14 +115,14 @@ impl Mailbox {
     }
 
     pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<(Mail, Claim)> {
-        let item = self.queue.pop_front()?;
-        if self.queue.is_empty() {
+        let taken = self.queue.pop_front();
+        if taken.is_some() && self.queue.is_empty() {
             let queue = std::mem::take(&mut self.queue);
             if queue.capacity() <= limits::POOLED_QUEUE && pool.0.len() < limits::POOL {
                 pool.0.push(queue);
             }
         }
-        Some((item.mail, item.claim))
+        taken
     }
 
     /// Frees the room of a message that was received.

@@ -61,8 +61,8 @@ impl Pid {
             [(b'|', self.boot), (b'.', self.shard() as u32), (b'.', self.slot()), (b'.', self.generation())]
         {
             text.push(before);
-            let digits = (32 - (number | 1).leading_zeros()).div_ceil(4);
-            text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 15) as usize]));
+            let digits: [u8; 8] = std::array::from_fn(|place| b"0123456789abcdef"[(number >> (28 - 4 * place) & 15) as usize]);
+            text.extend_from_slice(&digits[(number | 1).leading_zeros() as usize / 4..]);
         }
         text.push(b'}');
         text
@@ -125,7 +125,11 @@ pub struct PidText<'a> {
 
 impl fmt::Display for PidText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.pid.bytes(self.hosts)))
+        let bytes = self.pid.bytes(self.hosts);
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => f.write_str(text),
+            Err(_) => f.write_str(&String::from_utf8_lossy(&bytes)),
+        }
     }
 }
 

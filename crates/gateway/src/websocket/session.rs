@@ -35,7 +35,7 @@ use self::compressed::{Deflate, Shared};
 use self::ending::End;
 use self::inbound::{Credit, Rare};
 use self::phase::{Answer, Phase};
-use super::codec::{Decoder, Event, Opcode};
+use super::codec::{Decoder, Event, Opcode, utf8};
 use super::deflate::Agreement;
 use crate::figures::Figures;
 use crate::server::access::Visit;
@@ -196,12 +196,16 @@ impl Agenda {
 
     /// Whether a text is UTF-8.
     fn is_text(&self, text: &Bytes) -> bool {
+        // A short one is read as quickly as it is known again.
+        if text.len() < 64 {
+            return utf8::check(text).is_ok();
+        }
         let mut valid = self.valid.borrow_mut();
         if valid.as_ref().is_some_and(|known| known.as_ptr() == text.as_ptr() && known.len() == text.len()) {
             return true;
         }
-        let is_text = simdutf8::basic::from_utf8(text).is_ok();
-        if is_text && text.len() >= 64 {
+        let is_text = utf8::check(text).is_ok();
+        if is_text {
             *valid = Some(text.clone());
         }
         is_text
@@ -533,6 +537,7 @@ impl Session {
     }
 
     /// Queues a frame and asks for the socket.
+    #[inline]
     fn push(&mut self, opcode: Opcode, payload: Bytes) {
         let share = self.agenda.payloads.share(&payload);
         self.outbox.get_or_insert_default().push(opcode, payload, share);

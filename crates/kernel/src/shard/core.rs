@@ -75,10 +75,12 @@ impl Core {
         pid.shard() == self.index
     }
 
+    #[inline]
     pub(crate) fn slot(&self, pid: Pid) -> Option<&Slot> {
         self.slots.get(pid.slot()).filter(|slot| slot.pid == Some(pid))
     }
 
+    #[inline]
     pub(crate) fn slot_mut(&mut self, pid: Pid) -> Option<&mut Slot> {
         self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid))
     }
@@ -113,23 +115,26 @@ impl Core {
 
     pub(crate) fn next_mail(&mut self, pid: Pid) -> Option<(Mail, Claim)> {
         let slot = self.slots.get_mut(pid.slot()).filter(|slot| slot.pid == Some(pid))?;
-        let (mail, claim) = slot.mailbox.pop(&mut self.pool)?;
-        match mail {
-            Mail::Event(Event::Cancel { .. }) => slot.mailbox.cancels -= 1,
-            Mail::Event(Event::Exit { ref exit, .. } | Event::LinkDown { ref exit, .. }) => self.end_read(pid, exit),
-            Mail::Timer(_) => slot.mailbox.timers -= 1,
-            Mail::Room(of) => self.turn_came(pid, of),
-            Mail::Outdated => slot.outdated = false,
+        // Handed on as it lies there: it is large.
+        let taken = slot.mailbox.pop(&mut self.pool);
+        match taken.as_ref().map(|(mail, _)| mail) {
+            Some(Mail::Event(Event::Cancel { .. })) => slot.mailbox.cancels -= 1,
+            Some(Mail::Event(Event::Exit { exit, .. } | Event::LinkDown { exit, .. })) => self.end_read(pid, exit),
+            Some(Mail::Timer(_)) => slot.mailbox.timers -= 1,
+            Some(&Mail::Room(of)) => self.turn_came(pid, of),
+            Some(Mail::Outdated) => slot.outdated = false,
             _ => {}
         }
-        Some((mail, claim))
+        taken
     }
 
     pub(crate) fn send(&mut self, to: Pid, message: Message, class: Class) -> Result<(), (Refused, Message)> {
         if !self.is_local(to) {
             return self.send_far(to, message, class);
         }
-        self.meet(to);
+        if self.slot(to).is_none() {
+            self.meet(to);
+        }
         let limits = &self.node.hosts[to.host()];
         let Some(slot) = self.slot(to).filter(|slot| slot.doomed.is_none() && !slot.sealed) else {
             return Err((Refused::NotFound, message));
@@ -199,6 +204,7 @@ impl Core {
     }
 
     /// Puts a message that was accepted into a local mailbox; one for a dead process is dropped.
+    #[inline]
     pub(crate) fn deliver(&mut self, to: Pid, message: Message, class: Class) {
         let Some(slot) = self.slots.get_mut(to.slot()).filter(|slot| slot.pid == Some(to)) else { return };
         let from = message.from;

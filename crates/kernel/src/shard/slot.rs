@@ -155,7 +155,7 @@ const CHUNK: usize = 1024;
 
 /// The slots of a shard: grows by chunks, so a million processes are never moved.
 #[derive(Default)]
-pub(crate) struct Slots(Vec<Box<[Slot]>>);
+pub(crate) struct Slots(Vec<Box<[Slot; CHUNK]>>);
 
 impl Slots {
     pub(crate) fn get(&self, index: u32) -> Option<&Slot> {
@@ -174,7 +174,8 @@ impl Slots {
     /// The slot, made if it has never been used.
     pub(crate) fn grow(&mut self, index: u32) -> &mut Slot {
         while self.0.len() <= index as usize / CHUNK {
-            self.0.push((0..CHUNK).map(|_| Slot::default()).collect());
+            let chunk: Box<[Slot]> = (0..CHUNK).map(|_| Slot::default()).collect();
+            self.0.push(chunk.try_into().unwrap_or_else(|_| unreachable!("it has as many as its length says")));
         }
         &mut self.0[index as usize / CHUNK][index as usize % CHUNK]
     }

@@ -119,11 +119,15 @@ fn unlisten(call: &mut Call<'_>) -> Result<usize, Raise> {
 
 /// The PID that an argument means: a PID's text or a registered name. `None`: nobody has it.
 fn dest(call: &mut Call<'_>, argument: usize, what: &str) -> Result<Option<Pid>, Raise> {
+    if argument <= call.count()
+        && let Some(known) = call.pod.texts.pid_at(call.state.pointer(argument as i32))
+    {
+        return Ok(Some(known));
+    }
     // The text stays at its place on the stack during the call.
     let text = if argument <= call.count() { call.state.string(argument as i32) } else { &[] };
     if text.first() == Some(&b'{') {
-        let known = call.pod.texts.pid_at(text.as_ptr());
-        return Ok(known.or_else(|| Pid::parse(text, call.cx().hosts())));
+        return Ok(Pid::parse(text, call.cx().hosts()));
     }
     if call.bytes(argument).is_none() {
         let kind = call.type_name(argument);
@@ -225,35 +229,35 @@ pub(super) fn payload(call: &Call<'_>, topic: &Topic, most: u64, what: &str) -> 
 /// A table that is exactly `{type = "text" | "binary", data = string}`, without a copy of its table.
 fn frame(call: &Call<'_>, table: i32) -> Option<Frame> {
     let (state, texts) = (call.state, &call.pod.texts);
-    if !state.is_table(table) || !state.reserve(4) {
+    if !state.is_table(table) {
         return None;
     }
     let top = state.top();
     let (mut place, mut binary, mut bytes) = (0, None, None);
+    // What is pushed stays: at most three pairs, for which a native function always has room.
     let fits = loop {
         place = state.raw_iterate(table, place);
         if place < 0 {
             break true;
         }
-        // Equal strings are one string.
-        let key = state.string(-2).as_ptr();
-        let value = state.string(-1).as_ptr();
-        if key == texts.kind.place && value == texts.text.place {
-            binary = Some(false);
-        } else if key == texts.kind.place && value == texts.binary.place {
-            binary = Some(true);
+        let key = state.pointer(-2);
+        if key == texts.kind.place {
+            let value = state.pointer(-1);
+            if value != texts.text.place && value != texts.binary.place {
+                break false;
+            }
+            binary = Some(value == texts.binary.place);
         } else if key == texts.data.place && state.is_string(-1) {
             bytes = Some(texts.frame(state, -1));
         } else {
             break false;
         }
-        state.set_top(top);
     };
-    state.set_top(top);
-    if !fits {
-        return None;
+    if let (true, Some(binary), Some(bytes)) = (fits, binary, bytes) {
+        return Some(Frame { binary, bytes, relayed: None });
     }
-    Some(Frame { binary: binary?, bytes: bytes?, relayed: None })
+    state.set_top(top);
+    None
 }
 
 // Relations

@@ -17,9 +17,11 @@ fn find(call: &mut Call<'_>) -> Result<usize, Raise> {
     let pod = call.pod;
     // The entry whose chunk called `require`: a library has modules and imports of its own.
     let version = call.program().version.clone();
-    let caller = call.state.caller(1).and_then(|(chunk, _)| version.of_chunk(&chunk));
-    let index = caller.unwrap_or(call.program().entry);
-    let entry = version.get(index);
+    let own = call.program().entry;
+    // Without imports there is no library that could ask.
+    let has_libraries = !version.get(own).imports.is_empty();
+    let caller = if has_libraries { call.state.caller(1) } else { None };
+    let entry = version.get(caller.and_then(|(chunk, _)| version.of_chunk(&chunk)).unwrap_or(own));
     if let Some((_, library)) = entry.imports.iter().find(|(alias, _)| **alias == *name) {
         let (state, library) = (call.state, *library);
         if let Some(loaded) = call.program().more.as_ref().map(|more| more.loaded).filter(|&loaded| loaded > 0) {

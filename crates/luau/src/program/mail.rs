@@ -8,7 +8,7 @@ use crate::call::push_error;
 use crate::state::State;
 use crate::value;
 use crate::vm::Pod;
-use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Process, Time};
+use kernel::{Body, Change, Claim, Cx, Event, Exit, Hosts, Mail, Message, Process, Relayed, Time};
 
 impl Program {
     /// The next item of a lane, from the lane or from the mailbox.
@@ -27,8 +27,15 @@ impl Program {
             return Some(item);
         }
         while let Some((mail, claim)) = cx.next_mail() {
-            if let Some(item) = self.route(mail, claim, cx, Some(lane)) {
-                return Some(item);
+            let item = match mail {
+                // As it would be routed, and what nearly all mail is.
+                Mail::Message(message) if self.more.is_none() && lane == INBOX && claim.subscription().is_none() => {
+                    Some(Item::Message(message, claim))
+                }
+                mail => self.route(mail, claim, cx, Some(lane)),
+            };
+            if item.is_some() {
+                return item;
             }
         }
         None
@@ -103,7 +110,7 @@ impl Program {
             if receiving {
                 let main = self.main.thread;
                 let thread = self.task(id).map_or(main, |task| task.innermost());
-                let values = self.push_item(thread, item, cx);
+                let values = self.hand_over(thread, item, cx);
                 self.wake(id, values);
                 return;
             }
@@ -132,7 +139,7 @@ impl Program {
             let receiving = self.task(id).is_some_and(|task| task.wait == Wait::Receive(INBOX));
             let item = if receiving { self.more().lanes.get(INBOX).pop() } else { None };
             let values = match (self.task(id).map(|task| task.innermost()), item) {
-                (Some(thread), Some(item)) => self.push_item(thread, item, cx),
+                (Some(thread), Some(item)) => self.hand_over(thread, item, cx),
                 _ => 0,
             };
             self.wake(id, values);
@@ -212,18 +219,21 @@ impl Program {
         None
     }
 
-    /// Pushes what a native `receive` returns for an item; how many values.
+    /// Pushes what a native `receive` returns onto the stack of a task that waits in one; how many values.
+    fn hand_over(&mut self, thread: State, item: Item, cx: &mut Cx<'_>) -> i32 {
+        if thread.reserve(12) { self.push_item(thread, item, cx) } else { 0 }
+    }
+
+    /// Pushes what a native `receive` returns for an item, where there is room for eight values as in every native
+    /// function; how many.
     pub(crate) fn push_item(&mut self, thread: State, item: Item, cx: &mut Cx<'_>) -> i32 {
         let pod = self.pod.clone();
         // What others sent is no reason to fail for who receives it; it counts as soon as it is there.
         let _lifted = pod.memory.lift();
-        if !thread.reserve(12) {
-            return 0;
-        }
         match item {
             Item::Message(message, claim) => {
                 cx.received(message.from, claim);
-                push_message(thread, &pod, cx.hosts(), message)
+                push_message(thread, &pod, cx.hosts(), &message)
             }
             Item::Change(change) => push_change(thread, &pod, cx.hosts(), &change),
             Item::Outdated => self.push_outdated(thread),
@@ -270,17 +280,18 @@ impl Program {
     }
 }
 
-/// `topic, from, value` for a term; `topic, from, data, type, metadata, relayed` for a frame.
-fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i32 {
+/// `topic, from, value` for a term; `topic, from, data, type, metadata` for a client's frame; `topic, from, data, type, nil,
+/// true` for one that a process sent. Behind the last there is nil.
+fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: &Message) -> i32 {
     pod.texts.push_topic(thread, &message.topic);
     pod.texts.push_pid(thread, message.from, hosts);
-    match message.body {
+    match &message.body {
         Body::None => {
             thread.push_nil();
             3
         }
         Body::Term(term) => {
-            if !value::push_term(thread, pod, &term) {
+            if !value::push_term(thread, pod, term) {
                 thread.push_nil();
             }
             3
@@ -288,13 +299,15 @@ fn push_message(thread: State, pod: &Pod, hosts: &Hosts, message: Message) -> i3
         Body::Frame(frame) => {
             thread.push_string(&frame.bytes);
             if frame.binary { pod.texts.binary } else { pod.texts.text }.push(thread);
-            let Some(relayed) = frame.relayed else { return 4 };
-            match relayed.metadata {
-                Some(metadata) if value::push_term(thread, pod, &metadata) => {}
-                _ => thread.push_nil(),
+            match &frame.relayed {
+                Some(Relayed { metadata: None }) => 4,
+                Some(Relayed { metadata: Some(metadata) }) => 4 + i32::from(value::push_term(thread, pod, metadata)),
+                None => {
+                    thread.push_nil();
+                    thread.push_bool(true);
+                    6
+                }
             }
-            thread.push_bool(true);
-            6
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Strings that a pod remembers, so that what every message has is neither hashed nor read again.
 //!
-//! Luau keeps each string once, at a place where it stays: who has seen a string lives can tell it by that place alone.
+//! Luau keeps each string once, at a place where it stays: who has seen that a string lives can tell it by that place
+//! alone ([`State::pointer`]), without reading it.
 //! Whatever is remembered here by its place is kept alive by a registry reference.
 
 use crate::state::State;
 use bytes::Bytes;
 use kernel::{Hosts, Pid, Topic};
 use std::cell::RefCell;
-use std::os::raw::c_int;
+use std::os::raw::{c_int, c_void};
 
 /// PIDs whose text is remembered.
 const PIDS: usize = 4096;
@@ -35,7 +36,7 @@ pub(crate) struct Texts {
 /// A string that is kept alive.
 #[derive(Clone, Copy)]
 pub(crate) struct Known {
-    pub(crate) place: *const u8,
+    pub(crate) place: *const c_void,
     reference: c_int,
 }
 
@@ -77,7 +78,7 @@ impl Known {
     }
 
     fn at(state: State, index: i32) -> Known {
-        Known { place: state.string(index).as_ptr(), reference: state.keep(index) }
+        Known { place: state.pointer(index), reference: state.keep(index) }
     }
 
     pub(crate) fn push(self, state: State) {
@@ -118,8 +119,8 @@ impl Texts {
         by_text[spread(text.place)] = place as u16;
     }
 
-    /// The PID that a string is, if that was pushed lately.
-    pub(crate) fn pid_at(&self, place: *const u8) -> Option<Pid> {
+    /// The PID whose text lies at that place, if it was pushed lately.
+    pub(crate) fn pid_at(&self, place: *const c_void) -> Option<Pid> {
         let pids = self.pids.borrow();
         let known = pids.known[usize::from(pids.by_text[spread(place)])];
         known.filter(|(_, known)| known.place == place).map(|(pid, _)| pid)
@@ -127,12 +128,13 @@ impl Texts {
 
     /// The topic that a string is: one that was sent on lately is not read again. `None` if it is none.
     pub(crate) fn topic(&self, state: State, index: i32) -> Option<Topic> {
-        let text = state.string(index);
-        let slot = spread(text.as_ptr()) % TOPICS;
+        let place = state.pointer(index);
+        let slot = spread(place) % TOPICS;
         let mut topics = self.sent.borrow_mut();
-        if let Some(known) = topics[slot].as_ref().filter(|known| known.known.place == text.as_ptr()) {
+        if let Some(known) = topics[slot].as_ref().filter(|known| known.known.place == place) {
             return Some(known.topic.clone());
         }
+        let text = state.string(index);
         let topic = Topic::from(std::str::from_utf8(text).ok().filter(|text| Topic::is_for_programs(text))?);
         let known = KnownTopic { topic: topic.clone(), known: Known::at(state, index) };
         if let Some(old) = topics[slot].replace(known) {
@@ -183,7 +185,7 @@ impl Texts {
 }
 
 /// A place of a table by the address of a string. Strings lie beside each other at equal distances.
-fn spread(place: *const u8) -> usize {
+fn spread(place: *const c_void) -> usize {
     const { assert!(PIDS == 1 << 12) };
     ((place.addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 12)) as usize
 }

@@ -35,6 +35,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn send_frame(&mut self, binary: bool, bytes: Bytes, from: Pid, cx: &mut Cx<'_>) -> Option<Exit> {
         if binary {
             return self.enqueue(Opcode::Binary, bytes, cx);
@@ -47,6 +48,7 @@ impl Session {
 
     /// Queues a data frame, unless the client is too slow. Checked is what waits already, so a message of any size
     /// fits an empty queue.
+    #[inline]
     fn enqueue(&mut self, opcode: Opcode, payload: Bytes, cx: &mut Cx<'_>) -> Option<Exit> {
         let limit = self.relay.send_buffer();
         if self.blocked && self.waits_for_policy(limit) >= limit {

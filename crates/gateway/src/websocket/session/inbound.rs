@@ -380,12 +380,17 @@ impl Session {
 
     /// Counts what was read against the rates: messages and control frames, and every byte of theirs, inflated if that
     /// is more.
+    #[inline]
     pub(super) fn use_rates(&mut self, is_message: bool, bytes: usize, cx: &Cx<'_>) {
         let options = &self.relay.options;
-        if options.rate_messages.is_none() && options.rate_bytes.is_none() {
-            return;
+        if options.rate_messages.is_some() || options.rate_bytes.is_some() {
+            self.fill_buckets(is_message, bytes, cx.now());
         }
-        let now = cx.now();
+    }
+
+    #[cold]
+    fn fill_buckets(&mut self, is_message: bool, bytes: usize, now: Time) {
+        let options = &self.relay.options;
         let rare = self.rare.get_or_insert_default();
         for (bucket, rate, used) in [
             (&mut rare.messages, options.rate_messages, f64::from(u8::from(is_message))),

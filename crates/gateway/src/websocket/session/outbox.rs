@@ -84,6 +84,7 @@ impl Outbox {
     }
 
     /// Puts a frame behind the others. `share`: its payload is counted there.
+    #[inline]
     pub fn push(&mut self, opcode: Opcode, payload: Bytes, share: Option<Rc<Share>>) {
         let frame = Frame::new(opcode, payload, share);
         self.waiting += frame.len();
