@@ -182,10 +182,16 @@ def test_write_timeout_no_progress_writing_for_so_long_is_a_lost_connection(rela
 
 
 def test_write_timeout_a_client_that_reads_slowly_is_not_lost(relay, driver):
-    """Progress counts, not the time it takes in all."""
+    """Progress counts, not the time it takes in all: a few KiB within 300 ms, too little for the socket to say so."""
     raw = relay.raw_to(driver, "stall", receive_buffer=4096)
     pid = driver.joined()
     driver.burst(pid, "ws.send", 100, raw={"data": {"$repeat": "x", "count": 65536}})
+    came = b""
+    for _ in range(20):
+        came += raw.exactly(4096)
+        time.sleep(0.1)  # A slow line is slow.
+    assert driver.is_alive(pid)
+    raw.rest = came + raw.rest
     for _ in range(100):
         assert len(raw.receive_message().data) == 65536
     assert driver.is_alive(pid)
@@ -288,6 +294,38 @@ def test_max_connections_per_ip_counts_each_address(relay, driver):
     relay.raw(path, source="127.0.0.2")
     refused = relay.raw(path, source="127.0.0.2", expect=503)
     assert int(refused.opened.header("retry-after")) >= 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ({"X-Forwarded-For": "198.51.100.1"}, {"X-Forwarded-For": "198.51.100.1"}, 503),
+        ({"X-Forwarded-For": "198.51.100.2"}, {"X-Forwarded-For": "198.51.100.3"}, 101),
+        # What the client wrote stands before what its proxy knows.
+        ({"X-Forwarded-For": "198.51.100.4"}, {"X-Forwarded-For": "192.0.2.7, 198.51.100.4"}, 503),
+        ({"Forwarded": "for=198.51.100.5"}, {"Forwarded": 'for=192.0.2.7, for="198.51.100.5:80";proto=https'}, 503),
+        ({"Forwarded": "for=198.51.100.6"}, {"X-Forwarded-For": "198.51.100.6"}, 503),
+        # IPv6: a client has a network.
+        ({"X-Forwarded-For": "2001:db8:1:2::1"}, {"X-Forwarded-For": "2001:db8:1:2:3::4"}, 503),
+        ({"X-Forwarded-For": "2001:db8:1:4::1"}, {"X-Forwarded-For": "2001:db8:1:5::1"}, 101),
+    ],
+)
+def test_max_connections_per_ip_counts_clients_behind_a_proxy(relay, driver, first, second, status):
+    path = script("each-ip", relay_steps(driver.pid))
+    relay.raw(path, handshake_headers(**first), service="app:proxied")
+    relay.raw(path, handshake_headers(**second), service="app:proxied", expect=status)
+
+
+FORGED = ["for=192.0.2.{}", "for=_hidden{}", 'for="[2001:db8:{}::1]"', "for=198.51.100.8, for=192.0.2.{}"]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_max_connections_per_ip_a_header_that_a_proxy_hands_on_brings_no_more(relay, driver, forged):
+    """The proxy writes one header and lets the other one through: all of those count as one."""
+    path = script("each-ip", relay_steps(driver.pid))
+    for n, status in ((1, 101), (2, 503), (3, 503)):
+        headers = {"X-Forwarded-For": "198.51.100.8", "Forwarded": forged.format(n)}
+        relay.raw(path, handshake_headers(**headers), service="app:proxied", expect=status)
 
 
 # wsrelay.rate.messages, wsrelay.rate.bytes

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -121,6 +122,20 @@ def test_ws_close_lets_everything_sent_before_it_go_out(relay, driver, joined):
     driver.sends(*sends, (pid, "ws.close", {"code": 4000}))
     before, code, _ = client.ended()
     assert (len(before), code) == (200, 4000)
+
+
+def test_ws_close_waits_for_a_client_that_reads_slowly(relay, driver):
+    """Nothing for three seconds, a few KiB, nothing for three again: more than the five that a close handshake has."""
+    raw = relay.raw_to(driver, receive_buffer=4096)
+    pid = driver.joined()
+    driver.burst(pid, "ws.send", 8, raw={"data": {"$repeat": "x", "count": 65536}})
+    driver.send(pid, "ws.close", {"code": 4001})
+    time.sleep(3)
+    came = raw.exactly(16384)
+    time.sleep(3)
+    raw.rest = came + raw.rest
+    before, close = raw.receive_close()
+    assert ([len(frame.data) for frame in before], close.code) == ([65536] * 8, 4001)
 
 
 def test_ws_close_with_a_string_takes_it_as_the_reason(relay, driver, joined):

@@ -61,7 +61,8 @@ impl Pid {
             [(b'|', self.boot), (b'.', self.shard() as u32), (b'.', self.slot()), (b'.', self.generation())]
         {
             text.push(before);
-            let digits: [u8; 8] = std::array::from_fn(|place| b"0123456789abcdef"[(number >> (28 - 4 * place) & 15) as usize]);
+            let digits: [u8; 8] =
+                std::array::from_fn(|place| b"0123456789abcdef"[(number >> (28 - 4 * place) & 15) as usize]);
             text.extend_from_slice(&digits[(number | 1).leading_zeros() as usize / 4..]);
         }
         text.push(b'}');

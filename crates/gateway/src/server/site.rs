@@ -154,20 +154,22 @@ impl Site {
     }
 
     /// The client's address: that of the peer, or, behind trusted proxies, the last in the row of those who forwarded
-    /// the request that is none of them.
+    /// the request that is none of them. If two headers name different ones it is that of the peer: a proxy writes one
+    /// of them, and may hand the other on as the client wrote it.
     pub fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
             return peer;
         }
-        let mut client = peer;
-        for ip in forwarded_for(headers).into_iter().rev() {
-            client = ip;
-            if !self.trusts(ip) {
-                break;
-            }
+        let first_unknown = |row: Vec<IpAddr>| {
+            let of_proxies = row.iter().rev().take_while(|&&ip| self.trusts(ip)).count();
+            let place = row.len().saturating_sub(of_proxies + 1);
+            row.get(place).copied().unwrap_or(peer)
+        };
+        match [forwarded(headers), x_forwarded_for(headers)].map(|row| row.map(first_unknown)) {
+            [Some(one), Some(other)] if one != other => peer,
+            [one, other] => one.or(other).unwrap_or(peer),
         }
-        client
     }
 }
 
@@ -209,28 +211,32 @@ impl RelayRoute {
     }
 }
 
-/// The addresses in `Forwarded` (RFC 7239) or else `X-Forwarded-For`, from the client on. What is no address ends the
-/// row: nothing before it can be believed.
-fn forwarded_for(headers: &HeaderMap) -> Vec<IpAddr> {
-    let list = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|element| element.trim().to_owned()).collect()
-    };
-    let mut elements: Vec<String> = list("forwarded")
-        .iter()
-        .filter_map(|element| {
-            element.split(';').find_map(|pair| {
-                let (key, value) = pair.split_once('=')?;
-                key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
-            })
+/// The row of addresses in `Forwarded` (RFC 7239), from the client on, if it has one.
+fn forwarded(headers: &HeaderMap) -> Option<Vec<IpAddr>> {
+    row(elements(headers, "forwarded").filter_map(|element| {
+        element.split(';').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            key.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
         })
-        .collect();
-    if elements.is_empty() {
-        elements = list("x-forwarded-for");
-    }
-    let mut found: Vec<IpAddr> = elements.iter().rev().map_while(|element| address(element)).collect();
-    found.reverse();
-    found
+    }))
+}
+
+/// The same in `X-Forwarded-For`.
+fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<IpAddr>> {
+    row(elements(headers, "x-forwarded-for"))
+}
+
+fn elements<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// What is no address ends the row: nothing before it can be believed.
+fn row<'a>(elements: impl Iterator<Item = &'a str>) -> Option<Vec<IpAddr>> {
+    let elements: Vec<&str> = elements.collect();
+    let mut addresses: Vec<IpAddr> = elements.iter().rev().map_while(|element| address(element)).collect();
+    addresses.reverse();
+    (!elements.is_empty()).then_some(addresses)
 }
 
 /// An address, maybe with a port: `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]`, `[::1]:80`.

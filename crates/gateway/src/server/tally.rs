@@ -3,7 +3,7 @@
 use crate::figures::ANSWERS;
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -306,6 +306,7 @@ impl Places {
 
     /// Takes a place, if there is one.
     pub fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let ip = of_one_client(ip);
         if self.most.is_some() || self.most_of_one.is_some() {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let of_one = taken.by_ip.get(&ip).copied().unwrap_or(0);
@@ -316,6 +317,14 @@ impl Places {
             taken.by_ip.insert(ip, of_one + 1);
         }
         Some(Place { places: self.clone(), ip })
+    }
+}
+
+/// What tells clients apart: an IPv6 address by its network, of whose addresses (2^64) a client has all (RFC 6177).
+fn of_one_client(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -352,6 +361,18 @@ mod tests {
         drop(first);
         assert!(places.take(ip(1)).is_some());
         assert_eq!(places.taken.lock().unwrap().by_ip.len(), 1, "nothing is kept of those that left");
+    }
+
+    #[test]
+    fn a_client_has_all_addresses_of_its_ipv6_network() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let places = Places::new(None, Some(1));
+        let _first = places.take(ip("2001:db8:1:2::1")).expect("a place");
+        assert!(places.take(ip("2001:db8:1:2:ffff::2")).is_none(), "the same network");
+        assert!(places.take(ip("2001:db8:1:3::1")).is_some(), "another one");
+        let _fourth = places.take(ip("192.0.2.1")).expect("a place");
+        assert!(places.take(ip("::ffff:192.0.2.1")).is_none(), "the same address, written otherwise");
+        assert!(places.take(ip("192.0.2.2")).is_some());
     }
 
     #[test]

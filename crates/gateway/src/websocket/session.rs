@@ -410,6 +410,12 @@ impl Session {
         self.mark();
     }
 
+    /// Whether the socket is to be offered what waits: it took something the last time, or it is the client's last
+    /// chance.
+    pub fn offers(&self) -> bool {
+        !self.blocked || self.doubts.writing
+    }
+
     /// Whether the socket took nothing when it was last offered something.
     pub fn is_blocked(&self) -> bool {
         self.blocked

@@ -307,13 +307,14 @@ impl Sockets {
             && due <= now
         {
             self.closing.pop();
-            let Some(connection) = self.connection(token, generation) else { continue };
-            let since = connection.since.unwrap_or(now).max(connection.session.borrow().progress());
-            let due = since.after(CLOSING);
-            if due <= now {
-                self.close(token, now);
-            } else {
-                self.closing.push(Reverse((due, token, generation)));
+            if self.closes(token, generation).is_some_and(|due| due <= now) {
+                // As with the write time-out: it may have a little room, and has not said so.
+                self.service(shard, token, true);
+            }
+            match self.closes(token, generation) {
+                Some(due) if due > now => self.closing.push(Reverse((due, token, generation))),
+                Some(_) => self.close(token, now),
+                None => {}
             }
         }
         for index in 0..self.drains.len() {
@@ -326,6 +327,12 @@ impl Sockets {
             }
         }
         self.drains.retain(|drain| !drain.left.is_empty());
+    }
+
+    /// When a socket whose process has ended has had its time.
+    fn closes(&mut self, token: u32, generation: u32) -> Option<Time> {
+        let connection = self.connection(token, generation)?;
+        Some(connection.since?.max(connection.session.borrow().progress()).after(CLOSING))
     }
 
     /// When [`Sockets::expire`] has something to do.
@@ -488,7 +495,7 @@ impl Sockets {
         let (pid, session) = (connection.pid, connection.session.clone());
         session.borrow_mut().attend();
         let now = shard.now();
-        let mut try_now = writable || !session.borrow().is_blocked();
+        let mut try_now = writable || session.borrow().offers();
         let mut act = false;
         for _ in 0..WRITES {
             let mut session = session.borrow_mut();

@@ -192,11 +192,12 @@ impl Decoder {
         self.assembly.capacity()
     }
 
-    /// What the frame under way still lacks: 0 between frames, and more than any frame while its head is not complete.
+    /// What the frame under way still lacks: 0 between frames, and more than any frame while its head is not complete. As
+    /// long as it is the same part of the same frame, it is less by each byte that comes.
     pub fn missing(&self) -> u64 {
         match &self.phase {
             Phase::Head { len: 0, .. } | Phase::Ended => 0,
-            Phase::Head { .. } => u64::MAX,
+            Phase::Head { len, .. } => u64::MAX - u64::from(*len),
             Phase::Payload { missing, .. } => *missing,
         }
     }

@@ -21,14 +21,17 @@ pub(super) const FAULT: u64 = 4;
 /// Heartbeats have a new number after each change, so that mail of an older timer is known.
 const HEARTBEATS: u64 = 16;
 
+/// Between two looks at a client that takes nothing, at least: it is offered something between them.
+const SECOND_LOOK: Duration = Duration::from_millis(10);
 /// A frame that is on its way shows life with each so many bytes.
 const PROGRESS: u64 = 16 << 10;
 
 /// Whether what came shows that the client lives: a frame has come to its end or begun, or a large one comes on. A
-/// byte now and then of a frame that never ends does not. `before` and `after` are what the frame under way lacked.
+/// byte now and then of a frame that never ends does not. `before` and `after` are what [`Decoder::missing`] said.
+///
+/// [`Decoder::missing`]: super::super::codec::Decoder::missing
 pub(super) fn is_life(before: u64, after: u64, came: u64) -> bool {
-    let is_same_head = after == before && came < 14;
-    let is_same_frame = before != 0 && after != 0 && (is_same_head || before.checked_sub(came) == Some(after));
+    let is_same_frame = before != 0 && after != 0 && before.checked_sub(came) == Some(after);
     !is_same_frame || before / PROGRESS != after / PROGRESS
 }
 
@@ -114,7 +117,10 @@ impl Session {
         if std::mem::replace(&mut self.doubts.writing, true) {
             return Some(self.end(&End::Lost, cx));
         }
-        self.stall_timer = cx.set_timer(now.after(now.since(due).min(limit)), WRITING).is_ok();
+        // A socket says that it has room when it has much: a client that reads slowly may have made some before.
+        self.mark();
+        let again = now.since(due).clamp(SECOND_LOOK, limit.max(SECOND_LOOK));
+        self.stall_timer = cx.set_timer(now.after(again), WRITING).is_ok();
         None
     }
 

@@ -202,10 +202,8 @@ impl Session {
         if self.is_answered(cx) {
             return Some(self.end(&End::Fault(fault), cx));
         }
-        let rare = self.rare.get_or_insert_default();
-        rare.fault = Some(fault);
-        rare.paused = true;
-        self.mark();
+        self.pause();
+        self.rare.get_or_insert_default().fault = Some(fault);
         // A session has a handful of timers, far from the limit.
         let _never_refused = cx.set_timer(cx.now().after(LAST_ANSWERS), FAULT);
         None
@@ -403,7 +401,7 @@ impl Session {
         }
     }
 
-    /// What was read is kept until it may be acted on.
+    /// Nothing is read until [`Session::resume`], and what was read is kept.
     fn pause(&mut self) {
         let rare = self.rare.get_or_insert_default();
         if !std::mem::replace(&mut rare.paused, true) {

@@ -193,6 +193,21 @@ fn any_frame_counts_as_life() {
     assert!((8..=9).contains(&pings), "{pings}");
 }
 
+#[test]
+fn frames_that_are_never_whole_in_one_read_count_as_life() {
+    let message = frame(1, b"alive");
+    // Each read ends a message within the next one: in its head, behind it, in its payload.
+    for cut in 1..message.len() {
+        let mut stage = silent();
+        stage.bytes(&mut message[..cut].to_vec());
+        for _ in 0..10 {
+            stage.pass(Duration::from_secs(4));
+            stage.bytes(&mut [&message[cut..], &message[..cut]].concat());
+        }
+        assert!(stage.is_alive(), "cut at {cut}");
+    }
+}
+
 /// Slow-loris: of a head, of a payload, of a large one.
 #[test]
 fn bytes_of_a_frame_that_never_ends_count_as_no_life_and_progress_does() {

@@ -187,6 +187,7 @@ fn what_came_before_a_fault_is_answered_before_the_close_frame() {
     let frames = stage.got();
     assert_eq!(frames[..2], [(1, b"one".to_vec()), (1, b"two".to_vec())]);
     assert_eq!((frames[2].0, frames.len()), (8, 3));
+    assert_eq!(stage.figures().paused.get(), 0);
     assert_eq!(stage.leave(), ("protocol".to_owned(), "protocol error".to_owned(), 1002));
     assert_eq!(stage.want(), Want::Finish);
 }
@@ -199,10 +200,12 @@ fn a_target_that_does_not_receive_holds_a_close_for_a_fault_up_for_a_second() {
     assert_eq!(stage.want(), Want::Pause);
     stage.pass(Duration::from_millis(900));
     assert!(stage.is_alive());
+    assert_eq!(stage.figures().paused.get(), 1);
     stage.pass(Duration::from_millis(200));
     assert_eq!(stage.got_close(), Some((1002, "protocol error".to_owned())));
     assert!(!stage.is_alive());
     assert_eq!(stage.want(), Want::Finish);
+    assert_eq!(stage.figures().paused.get(), 0);
 }
 
 #[test]
