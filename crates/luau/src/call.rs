@@ -9,7 +9,20 @@ use mlua_sys as ffi;
 use std::os::raw::c_int;
 
 /// A function in Rust that Luau can call: pushes its results and says how many there are.
-pub type Native = fn(&mut Call<'_>) -> Result<usize, Raise>;
+#[derive(Clone, Copy)]
+pub struct Native(ffi::lua_CFunction);
+
+impl Native {
+    /// A function by its name, or a closure that captures nothing. It is not called by a pointer: what Luau calls is made
+    /// for it alone.
+    pub const fn of<F>(_: F) -> Native
+    where
+        F: Fn(&mut Call<'_>) -> Result<usize, Raise> + Copy,
+    {
+        const { assert!(size_of::<F>() == 0, "it captures nothing") };
+        Native(trampoline::<F>)
+    }
+}
 
 /// A mistake in a call: raised as a Luau error, with the place of the caller in front.
 #[derive(Debug, PartialEq, Eq)]
@@ -201,36 +214,44 @@ pub(crate) fn push_error(state: State, pod: &Pod, error: &Error) {
     state.call(5, 1);
 }
 
-/// Luau's side of every native function: its first upvalue is the function in Rust.
-pub(crate) unsafe extern "C-unwind" fn trampoline(l: *mut ffi::lua_State) -> c_int {
-    // SAFETY: Luau calls this with a live state of a pod's VM; the upvalue was made by `push_native`.
+/// Luau's side of a native function.
+unsafe extern "C-unwind" fn trampoline<F>(l: *mut ffi::lua_State) -> c_int
+where
+    F: Fn(&mut Call<'_>) -> Result<usize, Raise> + Copy,
+{
+    // SAFETY: Luau calls this with a live state of a pod's VM. An `F` has no bytes and can be copied, and
+    // [`Native::of`] was given one.
     let (state, result) = unsafe {
-        let function = ffi::lua_tolightuserdata(l, ffi::lua_upvalueindex(1));
-        let function = std::mem::transmute::<*mut std::ffi::c_void, Native>(function);
+        let function = std::mem::transmute_copy::<(), F>(&());
         let state = State::new(l);
         (state, function(&mut Call::new(state, Pod::of(state))))
     };
     match result {
         Ok(WAIT) => state.break_out(),
         Ok(count) => count as c_int,
-        Err(Raise(text)) => {
-            // SAFETY: as above; the text is dropped before the error unwinds this frame.
-            unsafe {
-                ffi::luaL_where(l, 1);
-                state.push_string(text.as_bytes());
-                drop(text);
-                ffi::lua_concat(l, 2);
-                ffi::lua_error(l)
-            }
-        }
+        // SAFETY: nothing in this frame is left to drop.
+        Err(raise) => unsafe { throw(state, raise) },
+    }
+}
+
+/// Raises an error in Luau, with the caller's place in front.
+///
+/// # Safety
+/// Frames between the state's protected call and here are unwound: none may have anything to drop.
+#[cold]
+unsafe fn throw(state: State, Raise(text): Raise) -> ! {
+    // SAFETY: the state lives; the text is dropped before the error unwinds this frame.
+    unsafe {
+        ffi::luaL_where(state.raw(), 1);
+        state.push_string(text.as_bytes());
+        drop(text);
+        ffi::lua_concat(state.raw(), 2);
+        ffi::lua_error(state.raw())
     }
 }
 
 /// Pushes a native function as a Luau function. `name` must live as long as the VM.
 pub(crate) fn push_native(state: State, function: Native, name: &std::ffi::CStr) {
-    // SAFETY: the state lives; a function pointer fits a light userdata.
-    unsafe {
-        ffi::lua_pushlightuserdata(state.raw(), function as *mut std::ffi::c_void);
-        ffi::lua_pushcclosurek(state.raw(), trampoline, name.as_ptr(), 1, None);
-    }
+    // SAFETY: the state lives.
+    unsafe { ffi::lua_pushcclosurek(state.raw(), function.0, name.as_ptr(), 0, None) };
 }

@@ -8,14 +8,14 @@ use kernel::Time;
 use kernel::timers::TICK;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
-    ("task", task),
-    ("park", park),
-    ("wake", wake),
-    ("has", has),
-    ("take", take),
-    ("watch", watch),
-    ("one_in", one_in),
-    ("passed", passed),
+    ("task", Native::of(task)),
+    ("park", Native::of(park)),
+    ("wake", Native::of(wake)),
+    ("has", Native::of(has)),
+    ("take", Native::of(take)),
+    ("watch", Native::of(watch)),
+    ("one_in", Native::of(one_in)),
+    ("passed", Native::of(passed)),
 ];
 
 /// Says that the call cannot wait where it stands.

@@ -3,7 +3,7 @@
 use crate::call::{Call, Native, Raise};
 use crate::state::State;
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("spawn", spawn)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("spawn", Native::of(spawn))];
 
 /// `coroutine.spawn(fn, ...)`: runs fn beside the caller; it begins when the caller waits.
 fn spawn(call: &mut Call<'_>) -> Result<usize, Raise> {

@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Native, Raise};
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("get", get), ("all", all)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("get", Native::of(get)), ("all", Native::of(all))];
 
 /// `ctx.get(key) -> value`.
 fn get(call: &mut Call<'_>) -> Result<usize, Raise> {

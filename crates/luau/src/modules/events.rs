@@ -6,7 +6,7 @@ use crate::value;
 use kernel::Body;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] =
-    &[("publish", publish), ("subscribe", subscribe), ("unsubscribe", unsubscribe)];
+    &[("publish", Native::of(publish)), ("subscribe", Native::of(subscribe)), ("unsubscribe", Native::of(unsubscribe))];
 
 /// `events.publish(topic, ...)`.
 fn publish(call: &mut Call<'_>) -> Result<usize, Raise> {

@@ -8,13 +8,13 @@ use crate::registry::Role;
 use kernel::Pid;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
-    ("call", |call| run(call, "funcs.call(id, ...)", 0)),
-    ("async", |call| begin(call, "funcs.async(id, ...)", 0)),
-    ("with_context", |call| with_context(call, "funcs.with_context(values)", 0)),
-    ("its_call", |call| run(call, "caller:call(id, ...)", 1)),
-    ("its_async", |call| begin(call, "caller:async(id, ...)", 1)),
-    ("and_context", |call| with_context(call, "caller:with_context(values)", 1)),
-    ("cancel", cancel),
+    ("call", Native::of(|call| run(call, "funcs.call(id, ...)", 0))),
+    ("async", Native::of(|call| begin(call, "funcs.async(id, ...)", 0))),
+    ("with_context", Native::of(|call| with_context(call, "funcs.with_context(values)", 0))),
+    ("its_call", Native::of(|call| run(call, "caller:call(id, ...)", 1))),
+    ("its_async", Native::of(|call| begin(call, "caller:async(id, ...)", 1))),
+    ("and_context", Native::of(|call| with_context(call, "caller:with_context(values)", 1))),
+    ("cancel", Native::of(cancel)),
 ];
 
 /// Says that a method of `funcs.with_context` was called on something else.

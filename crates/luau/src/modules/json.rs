@@ -3,7 +3,7 @@
 use crate::call::{Call, Native, Raise};
 use kernel::{Error, Kind};
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("encode", encode), ("decode", decode)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("encode", Native::of(encode)), ("decode", Native::of(decode))];
 
 /// `json.encode(value) -> text | nil, err`.
 fn encode(call: &mut Call<'_>) -> Result<usize, Raise> {

@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Native, Raise};
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("log", log)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("log", Native::of(log))];
 
 /// Longest message and longest text of fields, in bytes; the rest is cut.
 const LONGEST: usize = 16 << 10;

@@ -3,7 +3,8 @@
 use crate::call::{Call, Native, Raise};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("random", random), ("randomseed", randomseed)];
+pub(super) const FUNCTIONS: &[(&str, Native)] =
+    &[("random", Native::of(random)), ("randomseed", Native::of(randomseed))];
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 fn next(state: &mut u64) -> u64 {

@@ -6,12 +6,12 @@ use crate::program::lanes::EVENTS;
 use kernel::{Error, Kind, Pid};
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
-    ("join", join),
-    ("leave", leave),
-    ("members", members),
-    ("broadcast", broadcast),
-    ("monitor", monitor),
-    ("unmonitor", unmonitor),
+    ("join", Native::of(join)),
+    ("leave", Native::of(leave)),
+    ("members", Native::of(members)),
+    ("broadcast", Native::of(broadcast)),
+    ("monitor", Native::of(monitor)),
+    ("unmonitor", Native::of(unmonitor)),
 ];
 
 /// The name of a group. Whether it is a good one the kernel says.

@@ -4,7 +4,7 @@ use crate::call::{Call, Native, Raise};
 use kernel::limits::LABEL_BYTES;
 use units::nearest;
 
-pub(super) const FUNCTIONS: &[(&str, Native)] = &[("find", find), ("keep", keep)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[("find", Native::of(find)), ("keep", Native::of(keep))];
 
 /// `find(name) -> true, module | false, chunk, key`: a module, a library that was loaded, or one that has to run.
 fn find(call: &mut Call<'_>) -> Result<usize, Raise> {

@@ -11,11 +11,11 @@ use kernel::{Error, HostId, Kind, Pid, Term};
 use units::nearest;
 
 pub(super) const FUNCTIONS: &[(&str, Native)] = &[
-    ("start_child", start_child),
-    ("terminate_child", terminate_child),
-    ("restart_child", restart_child),
-    ("delete_child", delete_child),
-    ("children", children),
+    ("start_child", Native::of(start_child)),
+    ("terminate_child", Native::of(terminate_child)),
+    ("restart_child", Native::of(restart_child)),
+    ("delete_child", Native::of(delete_child)),
+    ("children", Native::of(children)),
 ];
 
 const FIELDS: [&str; 6] = ["id", "process", "host", "input", "restart", "stop_timeout"];

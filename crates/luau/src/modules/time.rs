@@ -8,8 +8,13 @@ use crate::program::tasks::Wait;
 use kernel::Time;
 use kernel::timers::TICK;
 
-pub(super) const FUNCTIONS: &[(&str, Native)] =
-    &[("sleep", sleep), ("deadline", deadline), ("start", start), ("stop", stop), ("now", now)];
+pub(super) const FUNCTIONS: &[(&str, Native)] = &[
+    ("sleep", Native::of(sleep)),
+    ("deadline", Native::of(deadline)),
+    ("start", Native::of(start)),
+    ("stop", Native::of(stop)),
+    ("now", Native::of(now)),
+];
 
 /// Bytes of a duration's text.
 const LONGEST: usize = 64;

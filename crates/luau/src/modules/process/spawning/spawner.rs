@@ -18,20 +18,26 @@ const MESSAGE: u64 = 8 << 20;
 const FIELDS: [&CStr; 4] = [c"_name", c"_context", c"_topic", c"_values"];
 
 pub(in crate::modules::process) const FUNCTIONS: [(&str, Native); 11] = [
-    ("with_name", |call| with_name(call, 0)),
-    ("with_context", |call| with_context(call, 0)),
-    ("with_message", |call| with_message(call, 0)),
-    ("and_name", |call| with_name(call, method(call, "with_name(name)")?)),
-    ("and_context", |call| with_context(call, method(call, "with_context(values)")?)),
-    ("and_message", |call| with_message(call, method(call, "with_message(topic, ...)")?)),
-    ("its_spawn", |call| give(call, "spawner:spawn(id, host, ...)", NONE)),
-    ("its_spawn_monitored", |call| give(call, "spawner:spawn_monitored(id, host, ...)", MONITORED)),
-    ("its_spawn_linked", |call| give(call, "spawner:spawn_linked(id, host, ...)", LINKED)),
-    ("its_spawn_linked_monitored", |call| give(call, "spawner:spawn_linked_monitored(id, host, ...)", BOTH)),
-    ("its_exec", |call| {
-        let before = method(call, "exec(id, host, ...)")?;
-        give_result(call, Beginning::of_process("spawner:exec(id, host, ...)", before))
-    }),
+    ("with_name", Native::of(|call| with_name(call, 0))),
+    ("with_context", Native::of(|call| with_context(call, 0))),
+    ("with_message", Native::of(|call| with_message(call, 0))),
+    ("and_name", Native::of(|call| with_name(call, method(call, "with_name(name)")?))),
+    ("and_context", Native::of(|call| with_context(call, method(call, "with_context(values)")?))),
+    ("and_message", Native::of(|call| with_message(call, method(call, "with_message(topic, ...)")?))),
+    ("its_spawn", Native::of(|call| give(call, "spawner:spawn(id, host, ...)", NONE))),
+    ("its_spawn_monitored", Native::of(|call| give(call, "spawner:spawn_monitored(id, host, ...)", MONITORED))),
+    ("its_spawn_linked", Native::of(|call| give(call, "spawner:spawn_linked(id, host, ...)", LINKED))),
+    (
+        "its_spawn_linked_monitored",
+        Native::of(|call| give(call, "spawner:spawn_linked_monitored(id, host, ...)", BOTH)),
+    ),
+    (
+        "its_exec",
+        Native::of(|call| {
+            let before = method(call, "exec(id, host, ...)")?;
+            give_result(call, Beginning::of_process("spawner:exec(id, host, ...)", before))
+        }),
+    ),
 ];
 
 fn give(call: &mut Call<'_>, what: &str, relation: Relation) -> Result<usize, Raise> {
