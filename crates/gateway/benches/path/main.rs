@@ -79,7 +79,12 @@ const PARTS: [Part; 5] = [
         app: "crates/bench/apps/group",
         work: Work::Broadcast { clients: 100 },
         rounds: 20,
-        allowed: Allowed { blocks: 2.1, garbage: 1.0, why: "an outbox with its queue, which an idle session has not" },
+        allowed: Allowed {
+            blocks: 2.1,
+            // Luau takes whole pages: one of 16 KiB within these 2,000 deliveries, or none.
+            garbage: 9.0,
+            why: "an outbox with its queue, which an idle session has not; the room's own message, one for all",
+        },
     },
     Part {
         name: "connect, echo, close",
