@@ -170,6 +170,28 @@ def test_unfinished_request_bodies_are_bounded_and_refused_with_503(small):
         wire.sock.close()
 
 
+def test_bodies_that_do_not_go_on_make_room_for_those_that_do(small):
+    """Half of the cap is full of bodies that nobody finishes: who posts now is not answered 503 for all their time."""
+    stuck = []
+    for _ in range(30):
+        wire = Wire(small.address())
+        stuck.append(wire)
+        head = f"POST {script('ws', [['write', 'x']])} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        wire.send(head.encode() + b"x" * 900_000)
+    until(lambda: figure(small.server, "queued_bytes") >= 20 * MIB, "half of the cap is full")
+
+    def posted():
+        answer = fetch(small.address(), "POST", script("ws", [["write", "taken"]]), body=b"x" * 900_000)
+        assert (answer.status, answer.body) == (200, b"taken") or answer.status == 503
+        return answer.status == 200
+
+    for _ in range(5):
+        until(posted, "there is room for who goes on", 5)
+    assert 1 <= figure(small.server, "bodies_cut_total") <= 15, "as many as have to"
+    for wire in stuck:
+        wire.sock.close()
+
+
 def test_a_broadcast_of_a_big_message_to_clients_that_read_ends_nobody(small):
     """Sixty frames of 1 MiB are far more than the cap, and all are taken."""
     driver = small.driver()

@@ -12,6 +12,7 @@ mod tests;
 
 use self::gate::Gate;
 use crate::figures::Figures;
+use crate::server::holds::Holds;
 use crate::websocket::ceiling::Ceiling;
 use crate::websocket::socket::Sockets;
 use kernel::{Shard, Time};
@@ -40,7 +41,7 @@ pub struct Local {
     index: usize,
     epoch: Instant,
     wake: Arc<Notify>,
-    ceiling: Arc<Ceiling>,
+    holds: Arc<Holds>,
     gate: Gate,
     figures: Arc<Figures>,
 }
@@ -65,12 +66,14 @@ impl Local {
         let epoch = epoch.into();
         let wake = Arc::new(Notify::new());
         let waker = wake.clone();
-        shard.node().set_waker(index, Box::new(move || waker.notify_one()));
-        let sockets = Sockets::new(ceiling.clone(), index)?;
+        let node = shard.node().clone();
+        node.set_waker(index, Box::new(move || waker.notify_one()));
+        let holds = Holds::new(ceiling, index, epoch, move |other| node.wake(other));
+        let sockets = Sockets::new(holds.clone())?;
         let figures = sockets.figures().clone();
         let state = RefCell::new(State { shard, sockets });
         let gate = Gate::new(wake.clone());
-        Ok(Rc::new(Local { state, index, epoch, wake, ceiling, gate, figures }))
+        Ok(Rc::new(Local { state, index, epoch, wake, holds, gate, figures }))
     }
 
     /// The shard's number.
@@ -80,7 +83,12 @@ impl Local {
 
     /// The cap on what the queues of all shards hold.
     pub fn ceiling(&self) -> &Arc<Ceiling> {
-        &self.ceiling
+        self.holds.ceiling()
+    }
+
+    /// What the requests and answers of this shard hold.
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
+        &self.holds
     }
 
     /// What takes the shard long passes here.
@@ -159,6 +167,7 @@ impl Local {
         }
         while shard.run(BATCH) && goes_on() {}
         sockets.flush(shard);
+        self.holds.oblige();
         sockets.relieve(shard);
         shard.flush();
         // Who waits at the gate waits for turns.

@@ -6,13 +6,14 @@
 //!
 //! A connection lives on one shard, chosen before a byte of it is read, with its handlers, what they spawn and its
 //! WebSocket. Read on: [`listen`], [`site`] (routes), [`request`] (dispatch), [`exchange`] (what a handler holds),
-//! then [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts), [`access`] (the log of
+//! then [`holds`] (what bodies and answers hold together), [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts), [`access`] (the log of
 //! requests) and [`limits`].
 
 pub mod access;
 pub mod answer;
 pub mod exchange;
 pub(crate) mod files;
+pub mod holds;
 pub(crate) mod http2;
 pub mod limits;
 pub mod listen;
@@ -25,6 +26,7 @@ pub mod tally;
 pub(crate) mod tls;
 pub(crate) mod watched;
 
+use self::holds::Hold;
 use self::site::Site;
 use self::stream::{Memory, Protocol, Stream};
 use self::tally::{Connected, Loads, Open, Spoken, TlsResult};
@@ -86,6 +88,8 @@ pub(crate) struct Desk {
     node: Arc<Node>,
     /// Tells of clients that were cut for what they sent.
     pub(crate) floods: Seldom,
+    /// Tells of answers for which there was no room.
+    pub(crate) crowded: Seldom,
 }
 
 /// The other end of a connection.
@@ -122,7 +126,13 @@ impl Door {
     /// Accepts connections from now on. To be called on the shard's thread, within its `LocalRuntime`.
     pub fn open(self, local: &Rc<Local>) -> io::Result<Rc<Server>> {
         let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk { local: local.clone(), site: self.site, node, floods: Seldom::default() });
+        let desk = Rc::new(Desk {
+            local: local.clone(),
+            site: self.site,
+            node,
+            floods: Seldom::default(),
+            crowded: Seldom::default(),
+        });
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let (draining, drained) = watch::channel(false);
         let connections = Rc::new(Cell::new(0));
@@ -156,7 +166,13 @@ impl Inlet {
     /// A part without a listener, on the shard's thread and within its `LocalRuntime`.
     pub fn new(site: &Arc<Site>, local: &Rc<Local>, loads: &Arc<Loads>) -> Inlet {
         let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk { local: local.clone(), site: site.clone(), node, floods: Seldom::default() });
+        let desk = Rc::new(Desk {
+            local: local.clone(),
+            site: site.clone(),
+            node,
+            floods: Seldom::default(),
+            crowded: Seldom::default(),
+        });
         let (draining, drained) = watch::channel(false);
         let clerk = Clerk { desk, drained, connections: Rc::default() };
         Inlet { clerk, loads: loads.clone(), _draining: Rc::new(draining) }
@@ -322,7 +338,13 @@ impl Clerk {
             let peer = Rc::new(peer);
             let service = service_fn(move |request| {
                 let (desk, peer) = (desk.clone(), peer.clone());
-                async move { Ok::<_, Infallible>(request::answer(desk, peer, request, None).await) }
+                async move {
+                    let mut response = request::answer(desk, peer.clone(), request, None).await;
+                    if let Some(hold) = response.extensions_mut().remove::<Arc<Hold>>() {
+                        peer.stage.sends(&hold);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -89,7 +89,7 @@ pub(crate) struct RunOptions {
     pub(crate) watch: bool,
 
     /// What may wait in all queues of connections together: what clients do not take, and what they have not finished.
-    /// Beyond it the slowest clients are closed with 1013
+    /// Beyond it the slowest clients are closed with 1013; requests and answers get half of it each
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
     pub(crate) max_queued: u64,
 

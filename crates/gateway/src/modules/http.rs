@@ -260,22 +260,22 @@ fn write(call: &mut Call<'_>) -> Result<usize, Raise> {
         Some(number) if call.bytes(1).is_none() => number.to_string().into_bytes(),
         _ => text(call, 1, WHAT, "text")?,
     };
-    append(call, WHAT, &bytes)
+    append(call, WHAT, bytes)
 }
 
 fn write_json(call: &mut Call<'_>) -> Result<usize, Raise> {
     const WHAT: &str = "response:write_json(value)";
     let json = call.json(1).map_err(|Raise(fault)| Raise(format!("{WHAT}: {fault}")))?;
     exchange(call, WHAT)?.draft.json = true;
-    append(call, WHAT, &json)
+    append(call, WHAT, json)
 }
 
-fn append(call: &mut Call<'_>, what: &str, bytes: &[u8]) -> Result<usize, Raise> {
-    let body = &mut exchange(call, what)?.draft.body;
-    if body.len() + bytes.len() > BODY_MAX {
+fn append(call: &mut Call<'_>, what: &str, bytes: Vec<u8>) -> Result<usize, Raise> {
+    let exchange = exchange(call, what)?;
+    if exchange.draft.body.len() + bytes.len() > BODY_MAX {
         return Err(Raise(format!("{what}: a response has at most {} MiB", BODY_MAX >> 20)));
     }
-    body.extend_from_slice(bytes);
+    exchange.write(bytes);
     Ok(0)
 }
 

@@ -3,7 +3,10 @@
 //! What a handler writes is kept here until its process has ended, however it ended: only then is it known whether
 //! it stands ([`Outcome`]). So the order in which a handler sets status, headers and body does not matter.
 
+use super::holds::{Counted, Hold, Holds};
+use super::limits;
 use crate::tls::certificate::ClientCertificate;
+use crate::websocket::ceiling::Side;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use kernel::{Cx, Error, Exit, Pid};
@@ -44,14 +47,77 @@ pub struct Draft {
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Written,
     /// Whether the body is JSON, unless a header says what it is.
     pub json: bool,
 }
 
+/// The body of an answer that is being written. Its handler does not wait for room: where there is none the body is
+/// given up, and the answer becomes a 503.
+#[derive(Debug, Default)]
+pub struct Written {
+    bytes: Vec<u8>,
+    /// Counts it, once it is large.
+    hold: Option<Arc<Hold>>,
+    is_given_up: bool,
+}
+
+/// What became of it.
+pub(crate) enum Body {
+    /// It goes out at once.
+    Small(Vec<u8>),
+    /// It is counted until it was sent.
+    Large(Counted),
+    /// There was no room for it.
+    None,
+}
+
+impl Written {
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.is_given_up
+    }
+
+    fn append(&mut self, bytes: Vec<u8>, holds: &Arc<Holds>) {
+        if self.is_given_up || !self.has_room(bytes.len(), holds) {
+            *self = Written { is_given_up: true, ..Written::default() };
+        } else if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+    }
+
+    fn has_room(&mut self, more: usize, holds: &Arc<Holds>) -> bool {
+        let all = self.bytes.len() + more;
+        match &self.hold {
+            Some(hold) => hold.grow(more),
+            None if all < limits::UNCOUNTED => true,
+            None => self.hold.insert(holds.begin(Side::Answer)).grow(all),
+        }
+    }
+
+    /// It is complete, and is sent from now on.
+    pub(crate) fn finish(mut self) -> Body {
+        match self.hold {
+            _ if self.is_given_up => Body::None,
+            None => Body::Small(self.bytes),
+            Some(hold) => {
+                self.bytes.shrink_to_fit();
+                Body::Large(Counted::new(self.bytes, hold))
+            }
+        }
+    }
+}
+
 impl Default for Draft {
     fn default() -> Self {
-        Draft { status: StatusCode::OK, headers: HeaderMap::new(), body: Vec::new(), json: false }
+        Draft { status: StatusCode::OK, headers: HeaderMap::new(), body: Written::default(), json: false }
     }
 }
 
@@ -73,12 +139,18 @@ pub struct Exchange {
     /// The answer so far.
     pub draft: Draft,
     reply: oneshot::Sender<Outcome>,
+    holds: Arc<Holds>,
 }
 
 impl Exchange {
-    /// An exchange whose outcome goes to `reply`.
-    pub fn new(asked: Asked, reply: oneshot::Sender<Outcome>) -> Exchange {
-        Exchange { asked, draft: Draft::default(), reply }
+    /// An exchange whose outcome goes to `reply`, on the shard of `holds`.
+    pub fn new(asked: Asked, reply: oneshot::Sender<Outcome>, holds: Arc<Holds>) -> Exchange {
+        Exchange { asked, draft: Draft::default(), reply, holds }
+    }
+
+    /// Adds to the answer's body.
+    pub fn write(&mut self, bytes: Vec<u8>) {
+        self.draft.body.append(bytes, &self.holds);
     }
 }
 

@@ -23,6 +23,11 @@ pub const UPGRADE: Duration = Duration::from_secs(10);
 pub const FILE_READS: usize = 32;
 /// A file is sent in pieces of this size.
 pub const FILE_PIECE: usize = 64 << 10;
+/// Answers that hold less than this are counted nowhere: they go out at once.
+pub const UNCOUNTED: usize = 4 << 10;
+/// A body of a request or an answer that has not moved by a piece ([`STREAM_PIECE`]) for so long may be cut if there is
+/// no room for another one.
+pub const NO_PROGRESS: Duration = Duration::from_millis(500);
 /// What `Retry-After` says, in seconds.
 pub const RETRY_AFTER: &str = "5";
 /// Bytes that the kernel keeps for one connection beyond what was sent. Without it a client that does not read holds
@@ -44,7 +49,7 @@ pub const STREAM_WINDOW: u32 = 64 << 10;
 pub const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// What waits to be written on one stream.
 pub const SEND_BUFFER: usize = 32 << 10;
-/// Pieces in which a stream is written, and copied between a WebSocket's stream and its session.
+/// Pieces in which an answer is sent, and copied between a WebSocket's stream and its session.
 pub const STREAM_PIECE: usize = 16 << 10;
 /// Streams that a client resets before they are even looked at, at once (CVE-2023-44487).
 pub const PENDING_RESETS: usize = STREAMS as usize;

@@ -5,14 +5,15 @@
 
 use super::access::Record;
 use super::answer::{self, Body, RequestId};
-use super::exchange::{Asked, Draft, Exchange, Outcome};
+use super::exchange::{Asked, Body as Written, Draft, Exchange, Outcome};
+use super::holds::{Hold, Holds};
 use super::http2::tunnel::Tunnel;
 use super::site::{Endpoint, Handler};
 use super::tally::{Handshake, Place};
 use super::{Desk, Peer, files, limits, strict};
 use crate::relay::{header, upgrade};
 use crate::router::Lookup;
-use crate::websocket::ceiling::BodyHold;
+use crate::websocket::ceiling::Side;
 use crate::websocket::deflate::Agreement;
 use crate::websocket::{handshake, origin};
 use bytes::Bytes;
@@ -23,9 +24,11 @@ use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use hyper::upgrade::OnUpgrade;
 use kernel::{Error, Exit, Kind, Pid, Spawn, SpawnBody};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -158,11 +161,11 @@ async fn call<B: RequestBody>(
         Ok(offer) => offer,
         Err(refused) => return *refused,
     };
-    let mut held = desk.local.ceiling().body(desk.local.index());
-    let body = match offer {
-        Some(_) => Bytes::new(),
-        None => match read_body(desk, &parts.headers, body, &mut held, id).await {
-            Ok(body) => body,
+    // Counted until the handler has ended.
+    let (body, _held) = match offer {
+        Some(_) => (Bytes::new(), None),
+        None => match read_body(desk, &parts.headers, body, id).await {
+            Ok(read) => read,
             Err(refused) => return *refused,
         },
     };
@@ -175,7 +178,7 @@ async fn call<B: RequestBody>(
     // Sent by a client it has no effect, and no handler should wonder.
     parts.headers.remove(header::NAME);
     let (reply, outcome) = oneshot::channel();
-    let exchange = Exchange::new(asked(desk, &peer, &parts, params, body), reply);
+    let exchange = Exchange::new(asked(desk, &peer, &parts, params, body), reply, desk.local.holds().clone());
     let seed =
         luau::Seed { entry: handler.function, args: Vec::new(), context: None, extension: Some(Box::new(exchange)) };
     let body = SpawnBody::Seed(Box::new(seed));
@@ -229,13 +232,13 @@ fn conclude(desk: &Rc<Desk>, passage: Passage, waited: Waited) -> Response<Body>
     if !is_relayed || outcome.draft.status.as_u16() >= 300 {
         upgrade::dispose(desk, &outcome);
         count(Handshake::Answered);
-        return finished(outcome.draft);
+        return finished(desk, &passage, outcome.draft);
     }
     if passage.handler.relay.is_none() {
         let fault = "X-WS-Relay has no effect: its router has no websocket_relay in post_middleware";
         tracing::warn!(entry = %entry, request_id = %id, fault, "no relay here");
         upgrade::dispose(desk, &outcome);
-        return finished(outcome.draft);
+        return finished(desk, &passage, outcome.draft);
     }
     if passage.handshake.is_none() {
         tracing::warn!(entry = %entry, request_id = %id, fault = "no WebSocket handshake", "the relay was asked for");
@@ -302,9 +305,8 @@ async fn read_body<B: RequestBody>(
     desk: &Desk,
     headers: &HeaderMap,
     body: B,
-    held: &mut BodyHold,
     id: RequestId,
-) -> Result<Bytes, Box<Response<Body>>> {
+) -> Result<(Bytes, Option<Arc<Hold>>), Box<Response<Body>>> {
     let most = desk.site.max_body;
     let refuse = |status, text| {
         // What is left of the body is not read, so the connection can serve no other request.
@@ -316,9 +318,9 @@ async fn read_body<B: RequestBody>(
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
     }
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), None));
     }
-    match timeout(desk.site.timeouts.body, collect(body, most, held)).await {
+    match timeout(desk.site.timeouts.body, collect(body, most, desk.local.holds())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(NoBody::TooLarge)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
         Ok(Err(NoBody::NoRoom)) => {
@@ -336,21 +338,39 @@ enum NoBody {
     Malformed,
 }
 
-/// Copied into one piece as it comes: a body of many small pieces costs what it holds.
-async fn collect<B: RequestBody>(body: B, most: usize, held: &mut BodyHold) -> Result<Bytes, NoBody> {
+/// Copied into one piece as it comes: a body of many small pieces costs what it holds. It is counted while the second
+/// value lives.
+async fn collect<B: RequestBody>(
+    body: B,
+    most: usize,
+    holds: &Arc<Holds>,
+) -> Result<(Bytes, Option<Arc<Hold>>), NoBody> {
     let mut body = pin!(body);
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
+    let (mut whole, mut held) = (Vec::new(), None);
+    loop {
+        let frame = poll_fn(|cx| match held.as_ref().map(|held: &Arc<Hold>| held.poll_cut(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(NoBody::NoRoom)),
+            _ => body.as_mut().poll_frame(cx).map(Ok),
+        });
+        let Some(frame) = frame.await? else { break };
         let Ok(data) = frame.map_err(|_| NoBody::Malformed)?.into_data() else { continue };
         if data.len() > most - whole.len() {
             return Err(NoBody::TooLarge);
         }
+        let held = held.get_or_insert_with(|| holds.begin(Side::Body));
+        if whole.is_empty() {
+            held.wait();
+        }
         if !held.grow(data.len()) {
             return Err(NoBody::NoRoom);
         }
+        held.moved(data.len());
         whole.extend_from_slice(&data);
     }
-    Ok(Bytes::from(whole))
+    if let Some(held) = &held {
+        held.finish();
+    }
+    Ok((Bytes::from(whole), held))
 }
 
 fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>, body: Bytes) -> Asked {
@@ -371,8 +391,8 @@ fn asked(desk: &Desk, peer: &Peer, parts: &Parts, params: Vec<(String, String)>,
     }
 }
 
-/// What a handler wrote, as it goes out.
-fn finished(draft: Draft) -> Response<Body> {
+/// What a handler wrote, as it goes out: 503 if answers that wait to be sent leave no room for it.
+fn finished(desk: &Desk, passage: &Passage, draft: Draft) -> Response<Body> {
     let Draft { status, mut headers, body, json } = draft;
     for name in [names::CONNECTION, names::CONTENT_LENGTH, names::TRANSFER_ENCODING, names::UPGRADE] {
         headers.remove(name);
@@ -382,10 +402,28 @@ fn finished(draft: Draft) -> Response<Body> {
         let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
         headers.insert(names::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
-    let mut response = Response::new(answer::whole(body));
+    let mut response = match body.finish() {
+        Written::Small(bytes) => Response::new(answer::whole(bytes)),
+        Written::Large(body) => {
+            // For whoever sends it, to hear when it is cut.
+            let hold = body.hold().clone();
+            let mut response = Response::new(body.boxed_unsync());
+            response.extensions_mut().insert(hold);
+            response
+        }
+        Written::None => return crowded(desk, passage),
+    };
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+fn crowded(desk: &Desk, passage: &Passage) -> Response<Body> {
+    if let Some(left_out) = desk.crowded.may(Instant::now()) {
+        let (entry, id, fault) = (&passage.handler.entry, passage.id, "answers hold half of --max-queued");
+        tracing::warn!(entry = %entry, request_id = %id, fault, left_out, "there was no room for an answer");
+    }
+    unavailable("the server is full", passage.id, &passage.parts.headers)
 }
 
 pub(crate) fn unavailable(text: &str, id: RequestId, asked: &HeaderMap) -> Response<Body> {

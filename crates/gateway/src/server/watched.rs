@@ -3,14 +3,16 @@
 //! A connection *idles* until a byte of a request comes, is *asked* until its headers are complete, and is *busy*
 //! until it is answered. Only the service knows when the last two change, so it says so. While the client takes nothing
 //! of what is written, that has the time of an idle connection, and what is taken begins it anew: a slow line is served
-//! to the end, and a client that does not read is not waited for.
+//! to the end, and a client that does not read is not waited for. It is waited for less where others need the room
+//! ([`super::holds`]).
 
+use super::holds::Hold;
 use super::stream::Stream;
 use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,18 +28,36 @@ const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\nco
 
 /// Where a connection stands. Written by the service and by the connection's reads, on one thread.
 #[derive(Clone, Default)]
-pub(crate) struct Stage(Arc<AtomicU8>);
+pub(crate) struct Stage(Arc<Standing>);
+
+#[derive(Default)]
+struct Standing {
+    stage: AtomicU8,
+    /// What the answer holds that is being sent.
+    sends: Mutex<Weak<Hold>>,
+}
 
 impl Stage {
     /// A request's headers are complete; it is being answered while the value lives.
     pub(crate) fn busy(&self) -> Busy {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.0.stage.store(BUSY, Ordering::Relaxed);
         Busy(self.clone())
     }
 
     /// Whether no request is being answered or read.
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IDLE
+        self.0.stage.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// An answer is sent from now on: if it is cut while the client takes nothing, the connection ends.
+    pub(crate) fn sends(&self, hold: &Arc<Hold>) {
+        *self.0.sends.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(hold);
+    }
+
+    /// Ready if what is sent was cut.
+    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let sends = self.0.sends.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        sends.map_or(Poll::Pending, |hold| hold.poll_cut(cx))
     }
 }
 
@@ -46,7 +66,7 @@ pub(crate) struct Busy(Stage);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Relaxed);
+        self.0.0.stage.store(IDLE, Ordering::Relaxed);
     }
 }
 
@@ -98,14 +118,14 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             if buf.filled().len() > before && this.stage.is_idle() {
-                this.stage.0.store(ASKED, Ordering::Relaxed);
+                this.stage.0.stage.store(ASKED, Ordering::Relaxed);
             }
             return Poll::Ready(read);
         }
         if this.armed == WRITING {
             return Poll::Pending;
         }
-        let stage = this.stage.0.load(Ordering::Relaxed);
+        let stage = this.stage.0.stage.load(Ordering::Relaxed);
         if stage != this.armed {
             this.armed = stage;
             let limit = if stage == ASKED { this.header } else { this.idle };
@@ -123,7 +143,7 @@ impl AsyncRead for Watched {
 }
 
 impl Watched {
-    /// Watches over a write: what it came to, or that it took too long.
+    /// Watches over a write: what it came to, that it took too long, or that somebody else needs the room.
     fn written(&mut self, cx: &mut Context<'_>, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if taken.is_ready() {
             if self.armed == WRITING {
@@ -134,6 +154,9 @@ impl Watched {
         if self.armed != WRITING {
             self.armed = WRITING;
             self.alarm.as_mut().reset(Instant::now() + self.idle);
+        }
+        if self.stage.poll_cut(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         ready!(self.alarm.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

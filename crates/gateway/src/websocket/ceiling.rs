@@ -8,6 +8,9 @@
 //! So the order is strict among the clients of one shard. Over all shards it is strict while there is room to wait for
 //! who is in turn: an eighth of the cap. Beyond that each shard closes its own slowest, and all of them at once may close
 //! one more each than it takes.
+//!
+//! What HTTP holds counts as well, and each of its [`Side`]s has a bound of its own, half of the cap:
+//! [`crate::server::holds`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,9 +35,27 @@ pub struct Ceiling {
 #[derive(Debug, Default)]
 struct Share {
     held: AtomicU64,
-    bodies: AtomicU64,
     slowest: AtomicU64,
     evicted: AtomicU64,
+    sides: [SideShare; Side::ALL.len()],
+}
+
+/// What HTTP holds, by the side that sends it. All of a side together get half of the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Bodies of requests that are arriving, or that their handlers work on.
+    Body,
+    /// Answers that wait to be sent.
+    Answer,
+}
+
+/// A shard's part of a side. Written by the shard, but for `wanted`; read by all.
+#[derive(Debug, Default)]
+struct SideShare {
+    bytes: AtomicU64,
+    cut: AtomicU64,
+    /// Another shard had no room for so many bytes: those who make no progress here should go.
+    wanted: AtomicU64,
 }
 
 /// What a shard has to do in an episode.
@@ -57,18 +78,25 @@ pub struct Held {
     pub evicted: u64,
 }
 
+impl Side {
+    /// Both.
+    pub const ALL: [Side; 2] = [Side::Body, Side::Answer];
+}
+
 impl Rank {
     /// Not known yet in this episode; might be the slowest.
     const UNKNOWN: Rank = Rank(0);
     /// There is none.
     const NONE: Rank = Rank(u64::MAX);
-    /// Whoever holds little is of little help: last.
-    const LITTLE: u64 = 1 << 63;
+    /// Beyond all others.
+    const LAST: u64 = 1 << 63;
+    /// Whoever holds less than this is of little help, and goes last.
+    pub const LITTLE: u64 = 8 << 10;
 
     /// The rank of a client that has made no progress since `since` nanoseconds of the node's time.
-    pub fn of(since: u64, holds_little: bool) -> Rank {
-        let since = since.clamp(1, Rank::LITTLE - 2);
-        Rank(if holds_little { since | Rank::LITTLE } else { since })
+    pub fn of(since: u64, goes_last: bool) -> Rank {
+        let since = since.clamp(1, Rank::LAST - 2);
+        Rank(if goes_last { since | Rank::LAST } else { since })
     }
 }
 
@@ -84,7 +112,7 @@ impl Ceiling {
         self.limit
     }
 
-    /// What all shards have published, with what unfinished request bodies hold.
+    /// What all shards have published, with what HTTP holds.
     pub fn held(&self) -> Held {
         self.shards.iter().fold(Held::default(), |sum, share| Held {
             bytes: sum.bytes + share.bytes(),
@@ -114,7 +142,7 @@ impl Ceiling {
         }
         let others = self.shards.iter().enumerate().filter(|(other, share)| {
             // One that holds nothing has nobody to close, whether it has said so or not.
-            *other != shard && share.held.load(Ordering::Relaxed) > 0
+            *other != shard && share.bytes() > 0
         });
         let rank = |share: &Share| Rank(share.slowest.load(Ordering::Relaxed));
         match others.map(|(other, share)| (rank(share), other)).min() {
@@ -125,9 +153,50 @@ impl Ceiling {
         }
     }
 
-    /// Begins to count what an unfinished request body holds.
-    pub fn body(self: &Arc<Self>, shard: usize) -> BodyHold {
-        BodyHold { ceiling: self.clone(), shard, bytes: 0 }
+    /// What one side of HTTP may hold.
+    pub fn side_limit(&self) -> u64 {
+        self.limit / 2
+    }
+
+    /// What a side holds on all shards.
+    pub fn side_held(&self, side: Side) -> u64 {
+        self.shards.iter().map(|share| share.side(side).bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many of a side were cut for want of room.
+    pub fn side_cut(&self, side: Side) -> u64 {
+        self.shards.iter().map(|share| share.side(side).cut.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn side_grows(&self, shard: usize, side: Side, bytes: u64) {
+        self.shards[shard].side(side).bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn side_shrinks(&self, shard: usize, side: Side, bytes: u64) {
+        self.shards[shard].side(side).bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn side_was_cut(&self, shard: usize, side: Side) {
+        self.shards[shard].side(side).cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says to the other shards that hold something of a side how much room is missed: those to be woken.
+    pub(crate) fn want(&self, shard: usize, side: Side, bytes: u64) -> impl Iterator<Item = usize> {
+        let others = self
+            .shards
+            .iter()
+            .enumerate()
+            .filter(move |(other, share)| *other != shard && share.side(side).bytes.load(Ordering::Relaxed) > 0);
+        others.map(move |(other, share)| {
+            share.side(side).wanted.fetch_max(bytes, Ordering::Relaxed);
+            other
+        })
+    }
+
+    /// For how many bytes another shard had no room, at most, since this was asked last.
+    pub(crate) fn wanted(&self, shard: usize, side: Side) -> u64 {
+        let wanted = &self.shards[shard].side(side).wanted;
+        if wanted.load(Ordering::Relaxed) == 0 { 0 } else { wanted.swap(0, Ordering::Relaxed) }
     }
 
     fn sum(&self) -> u64 {
@@ -139,7 +208,7 @@ impl Ceiling {
     }
 
     /// Begins or ends an episode. Whether one is under way.
-    fn judge(&self) -> bool {
+    pub fn judge(&self) -> bool {
         let sum = self.sum();
         if sum > self.limit {
             if !self.over.swap(true, Ordering::Relaxed) {
@@ -158,35 +227,12 @@ impl Ceiling {
 
 impl Share {
     fn bytes(&self) -> u64 {
-        self.held.load(Ordering::Relaxed) + self.bodies.load(Ordering::Relaxed)
+        let sides = self.sides.iter().map(|side| side.bytes.load(Ordering::Relaxed));
+        self.held.load(Ordering::Relaxed) + sides.sum::<u64>()
     }
-}
 
-/// What one request body holds, counted while this lives. All bodies together get half of the cap.
-#[derive(Debug)]
-pub struct BodyHold {
-    ceiling: Arc<Ceiling>,
-    shard: usize,
-    bytes: u64,
-}
-
-impl BodyHold {
-    /// Counts more of the body. `false` if there is no room for it.
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let shards = &self.ceiling.shards;
-        let all: u64 = shards.iter().map(|share| share.bodies.load(Ordering::Relaxed)).sum();
-        if all + bytes as u64 > self.ceiling.limit / 2 {
-            return false;
-        }
-        self.bytes += bytes as u64;
-        shards[self.shard].bodies.fetch_add(bytes as u64, Ordering::Relaxed);
-        true
-    }
-}
-
-impl Drop for BodyHold {
-    fn drop(&mut self) {
-        self.ceiling.shards[self.shard].bodies.fetch_sub(self.bytes, Ordering::Relaxed);
+    fn side(&self, side: Side) -> &SideShare {
+        &self.sides[side as usize]
     }
 }
 
@@ -242,16 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn request_bodies_get_half_of_the_cap_and_give_back_all_that_they_took() {
+    fn what_http_holds_counts_like_all_else_and_begins_an_episode() {
         let ceiling = Ceiling::new(1_000, 2);
-        let mut first = ceiling.body(0);
-        let mut second = ceiling.body(1);
-        assert!(first.grow(300) && second.grow(200));
-        assert!(!second.grow(1), "the other half is for connections");
-        assert_eq!(ceiling.held().bytes, 500);
-        drop(first);
-        assert!(second.grow(1));
-        drop(second);
-        assert_eq!(ceiling.held(), Held::default());
+        ceiling.publish(0, held(600));
+        ceiling.side_grows(1, Side::Answer, 300);
+        ceiling.side_grows(1, Side::Body, 100);
+        assert!(!ceiling.judge());
+        ceiling.side_grows(0, Side::Body, 1);
+        assert!(ceiling.judge());
+        assert_eq!(ceiling.turn_of(0, rank(5)), Turn::Of(1), "it holds answers, and has not said how slow they are");
+        assert_eq!(ceiling.turn_of(1, rank(4)), Turn::Mine);
+        assert_eq!((ceiling.side_held(Side::Body), ceiling.held().bytes), (101, 1_001));
     }
 }

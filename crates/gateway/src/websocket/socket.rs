@@ -11,11 +11,11 @@ use self::poller::{Interest, Poller, Ready};
 use self::relief::{Holding, Relief, account};
 pub use self::wire::Wire;
 use self::wire::{Place, Read, Scratch, Written};
-use super::ceiling::Ceiling;
 use super::deflate::Agreement;
 use super::session::{Agenda, Relay, Session, SessionProcess, Want, Wanted};
 use crate::figures::Figures;
 use crate::server::access::Visit;
+use crate::server::holds::Holds;
 use kernel::{Error, Exit, HostId, Next, Pid, Shard, Spawn, SpawnBody, Time};
 use rustix::fd::{AsRawFd, RawFd};
 use std::any::Any;
@@ -105,8 +105,8 @@ pub struct Pending {
 }
 
 impl Sockets {
-    /// No sockets yet, on that shard, under the node's ceiling.
-    pub fn new(ceiling: Arc<Ceiling>, shard: usize) -> io::Result<Sockets> {
+    /// No sockets yet, on the shard and under the ceiling of what HTTP holds there.
+    pub fn new(holds: Arc<Holds>) -> io::Result<Sockets> {
         Ok(Sockets {
             poller: Poller::new()?,
             ready: Vec::new(),
@@ -119,7 +119,7 @@ impl Sockets {
             scratch: Scratch::new(BUFFER),
             closing: BinaryHeap::new(),
             drains: Vec::new(),
-            relief: Relief::new(ceiling, shard),
+            relief: Relief::new(holds),
         })
     }
 

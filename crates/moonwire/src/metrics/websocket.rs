@@ -4,7 +4,7 @@ use super::http::by;
 use super::{Kind, Labels, Metric, Shards, Unit, counter, gauge, label};
 use gateway::figures::{CAUSES, CODES, Figures, Flow, Kind as Frames};
 use gateway::server::site::Site;
-use gateway::websocket::ceiling::Ceiling;
+use gateway::websocket::ceiling::{Ceiling, Side};
 use std::sync::Arc;
 
 /// The policies that drop messages, as `Figures::dropped` counts them.
@@ -91,7 +91,8 @@ pub(super) fn of(sites: &[Arc<Site>], shards: &Shards, ceiling: &Ceiling, now: u
         gauge(
             "moonwire_queued_bytes",
             queued.bytes,
-            "What connections hold: what clients do not take, what they have not finished, and what waits for targets.",
+            "What connections hold: what clients do not take, what they have not finished, and what waits for targets or \
+             handlers.",
         ),
         gauge(
             "moonwire_websocket_queue_peak_bytes",
@@ -111,7 +112,17 @@ pub(super) fn of(sites: &[Arc<Site>], shards: &Shards, ceiling: &Ceiling, now: u
         counter(
             "moonwire_connections_evicted",
             queued.evicted,
-            "Connections that were closed because all queues together held too much.",
+            "WebSockets that were closed because all queues together held too much.",
+        ),
+        counter(
+            "moonwire_answers_cut",
+            ceiling.side_cut(Side::Answer),
+            "Answers that were cut because their clients took nothing and others needed the room.",
+        ),
+        counter(
+            "moonwire_bodies_cut",
+            ceiling.side_cut(Side::Body),
+            "Bodies of requests that were cut because they did not go on and others needed the room.",
         ),
         Metric::many(
             "moonwire_websocket_closes",

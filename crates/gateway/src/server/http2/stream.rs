@@ -1,6 +1,7 @@
 //! One stream: a request as HTTP/1 would have brought it, and the answer as HTTP/2 wants it.
 
 use super::super::answer::{self, Body, RequestId};
+use super::super::holds::Hold;
 use super::super::{Desk, Peer, limits, request};
 use super::tunnel::{self, Tunnel};
 use super::vitals::Answering;
@@ -15,6 +16,7 @@ use hyper::body::{Body as _, Frame};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 use tokio::time::timeout;
@@ -169,6 +171,7 @@ fn dress(headers: &mut HeaderMap) {
 /// Sends an answer, as fast as the client takes it.
 async fn send(respond: &mut SendResponse<Bytes>, response: Response<Body>, is_head: bool, answering: &Answering) {
     let (mut head, mut body) = response.into_parts();
+    let hold = head.extensions.remove::<Arc<Hold>>();
     dress(&mut head.headers);
     let has_no_body = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = body.size_hint().exact();
@@ -186,15 +189,21 @@ async fn send(respond: &mut SendResponse<Bytes>, response: Response<Body>, is_he
             return;
         };
         let Ok(frame) = frame else {
-            // A file that cannot be read to its end: the client must not take what it has for the whole.
-            return sender.send_reset(Reason::INTERNAL_ERROR);
+            // A file that cannot be read to its end, or an answer that was cut: the client must not take what it has for
+            // the whole.
+            let reason = if hold.is_some() { Reason::ENHANCE_YOUR_CALM } else { Reason::INTERNAL_ERROR };
+            return sender.send_reset(reason);
         };
         let Ok(mut data) = frame.into_data() else { continue };
         while !data.is_empty() {
-            let Ok(room) = timeout(limits::STALLED, room(&mut sender, data.len())).await else {
+            let Ok(room) = timeout(limits::STALLED, room(&mut sender, data.len(), hold.as_deref())).await else {
                 return sender.send_reset(Reason::CANCEL);
             };
-            let Some(room) = room else { return };
+            let room = match room {
+                Room::Some(room) => room,
+                Room::Gone => return,
+                Room::Cut => return sender.send_reset(Reason::ENHANCE_YOUR_CALM),
+            };
             let piece = data.split_to(room);
             let ends = data.is_empty() && body.is_end_stream();
             answering.sent();
@@ -205,16 +214,34 @@ async fn send(respond: &mut SendResponse<Bytes>, response: Response<Body>, is_he
     }
 }
 
-/// Waits until the client takes something. None: it has reset the stream.
-async fn room(sender: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> {
+/// What came of waiting for the client.
+enum Room {
+    /// It takes so many bytes.
+    Some(usize),
+    /// It has reset the stream, or its connection is over.
+    Gone,
+    /// Others need what the answer holds.
+    Cut,
+}
+
+/// Waits until the client takes something.
+async fn room(sender: &mut SendStream<Bytes>, wanted: usize, hold: Option<&Hold>) -> Room {
     let wanted = wanted.min(limits::STREAM_PIECE);
     sender.reserve_capacity(wanted);
     loop {
         let capacity = sender.capacity().min(wanted);
         if capacity > 0 {
-            return Some(capacity);
+            return Room::Some(capacity);
         }
-        poll_fn(|cx| sender.poll_capacity(cx)).await?.ok()?;
+        let waited = poll_fn(|cx| match hold.map(|hold| hold.poll_cut(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(Room::Cut)),
+            _ => sender.poll_capacity(cx).map(Ok),
+        });
+        match waited.await {
+            Ok(Some(Ok(_))) => {}
+            Ok(_) => return Room::Gone,
+            Err(cut) => return cut,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the connections of a shard hold, and who of them goes when all of the node hold too much.
+//! What the connections of a shard hold, and who of them goes when all of the node hold too much: a WebSocket, a body of
+//! a request or an answer, whichever is the slowest.
 //!
 //! It is counted where a socket was just offered what waits for it, so a broadcast to healthy clients counts nowhere,
 //! however big it is.
@@ -6,12 +7,11 @@
 use super::super::ceiling::{Ceiling, Held, Rank, Turn};
 use super::super::session::Agenda;
 use super::{Connection, Sockets};
+use crate::server::holds::{Hold, Holds};
 use kernel::{Shard, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Closing somebody who holds less than this helps little.
-const LITTLE: u64 = 8 << 10;
 /// From one search for slow clients to the next one.
 const SEARCH: Duration = Duration::from_millis(20);
 /// From one line of the log about it to the next one.
@@ -24,13 +24,22 @@ pub(super) struct Holding {
     began: Time,
 }
 
+/// Who may have to go.
+enum Who {
+    /// The WebSocket of a token and a generation.
+    Socket(u32, u32),
+    /// What a request or an answer holds.
+    Hold(Arc<Hold>),
+}
+
 /// A shard's side of the cap.
 pub(super) struct Relief {
     ceiling: Arc<Ceiling>,
     shard: usize,
+    holds: Arc<Holds>,
     published: Held,
-    /// Clients that may have to go, the slowest last.
-    slow: Vec<(Rank, u64, u32, u32)>,
+    /// Clients that may have to go, the slowest last, with what they hold.
+    slow: Vec<(Rank, u64, Who)>,
     /// When they were searched for.
     searched: Option<Time>,
     told: Option<Time>,
@@ -39,9 +48,10 @@ pub(super) struct Relief {
 }
 
 impl Relief {
-    pub(super) fn new(ceiling: Arc<Ceiling>, shard: usize) -> Relief {
+    pub(super) fn new(holds: Arc<Holds>) -> Relief {
+        let (ceiling, shard) = (holds.ceiling().clone(), holds.shard());
         let (published, slow) = (Held::default(), Vec::new());
-        Relief { ceiling, shard, published, slow, searched: None, told: None, untold: 0 }
+        Relief { ceiling, shard, holds, published, slow, searched: None, told: None, untold: 0 }
     }
 }
 
@@ -75,7 +85,7 @@ impl Connection {
         let since = if session.is_blocked() { session.progress() } else { holding.began };
         // What it shares with others counts here: it is as slow as it is.
         let bytes = holding.bytes.max(session.waiting() as u64);
-        Some((Rank::of(since.0, bytes < LITTLE), bytes))
+        Some((Rank::of(since.0, bytes < Rank::LITTLE), bytes))
     }
 }
 
@@ -91,17 +101,15 @@ impl Sockets {
         }
         loop {
             let slowest = self.slowest(shard.now());
-            let rank = slowest.map(|(rank, ..)| rank);
-            match self.relief.ceiling.turn_of(self.relief.shard, rank) {
+            match self.relief.ceiling.turn_of(self.relief.shard, slowest) {
                 Turn::Over => break,
                 Turn::Of(other) => {
                     shard.node().wake(other);
                     break;
                 }
                 Turn::Mine => {
-                    let Some((_, token, generation)) = slowest else { break };
-                    self.relief.slow.pop();
-                    self.evict(shard, token, generation);
+                    let Some((.., who)) = self.relief.slow.pop() else { break };
+                    self.evict(shard, who);
                     self.publish();
                 }
             }
@@ -111,7 +119,8 @@ impl Sockets {
 
     /// When the shard has to look again although nothing comes, while there is too much.
     pub(super) fn relief_due(&self) -> Option<Time> {
-        let searched = self.relief.searched.filter(|_| self.agenda.held.get() > 0)?;
+        let holds = self.agenda.held.get() > 0 || !self.relief.holds.is_empty();
+        let searched = self.relief.searched.filter(|_| holds)?;
         Some(searched.after(SEARCH))
     }
 
@@ -120,19 +129,20 @@ impl Sockets {
         let bytes = self.agenda.held.get() + self.agenda.payloads.bytes();
         let held = Held { bytes, evicted: self.agenda.evicted.get() };
         if held == self.relief.published {
-            return self.relief.ceiling.is_over();
+            // What HTTP holds may be another amount by now.
+            return self.relief.ceiling.judge();
         }
         self.relief.published = held;
         self.relief.ceiling.publish(self.relief.shard, held)
     }
 
     /// The slowest client of this shard, which stays the last of the list.
-    fn slowest(&mut self, now: Time) -> Option<(Rank, u32, u32)> {
+    fn slowest(&mut self, now: Time) -> Option<Rank> {
         loop {
-            while let Some(&(rank, bytes, token, generation)) = self.relief.slow.last() {
-                let connection = self.connection(token, generation);
-                if connection.and_then(|connection| connection.rank()) == Some((rank, bytes)) {
-                    return Some((rank, token, generation));
+            while let Some((rank, bytes, who)) = self.relief.slow.last() {
+                let (rank, bytes) = (*rank, *bytes);
+                if self.rank_of(who) == Some((rank, bytes)) {
+                    return Some(rank);
                 }
                 // Gone, or not so slow.
                 self.relief.slow.pop();
@@ -141,11 +151,7 @@ impl Sockets {
                 return None;
             }
             self.relief.searched = Some(now);
-            let ranked = self.slots.iter().enumerate().filter_map(|(token, slot)| {
-                let (rank, bytes) = slot.connection.as_ref()?.rank()?;
-                Some((rank, bytes, token as u32, slot.generation))
-            });
-            self.relief.slow = ranked.collect();
+            self.relief.slow = self.candidates();
             if self.relief.slow.is_empty() {
                 return None;
             }
@@ -153,11 +159,38 @@ impl Sockets {
         }
     }
 
-    /// Closes a client with 1013, or cuts one that was told to go already.
-    fn evict(&mut self, shard: &mut Shard, token: u32, generation: u32) {
+    fn candidates(&self) -> Vec<(Rank, u64, Who)> {
+        let sockets = self.slots.iter().enumerate().filter_map(|(token, slot)| {
+            let (rank, bytes) = slot.connection.as_ref()?.rank()?;
+            Some((rank, bytes, Who::Socket(token as u32, slot.generation)))
+        });
+        let holds = self.relief.holds.all();
+        let holds = holds.into_iter().filter_map(|hold| {
+            let (rank, bytes) = hold.rank()?;
+            Some((rank, bytes, Who::Hold(hold)))
+        });
+        sockets.chain(holds).collect()
+    }
+
+    fn rank_of(&self, who: &Who) -> Option<(Rank, u64)> {
+        match who {
+            Who::Socket(token, generation) => {
+                let slot = self.slots.get(*token as usize).filter(|slot| slot.generation == *generation)?;
+                slot.connection.as_ref()?.rank()
+            }
+            Who::Hold(hold) => hold.rank(),
+        }
+    }
+
+    /// Closes a client with 1013, or cuts one that was told to go already, or that speaks HTTP.
+    fn evict(&mut self, shard: &mut Shard, who: Who) {
+        self.relief.untold += 1;
+        let (token, generation) = match who {
+            Who::Socket(token, generation) => (token, generation),
+            Who::Hold(hold) => return hold.cut(),
+        };
         let Some(connection) = self.connection(token, generation) else { return };
         let (pid, session) = (connection.pid, connection.session.clone());
-        self.relief.untold += 1;
         match shard.enter(pid, |cx| (session.borrow_mut().on_evicted(cx), ())) {
             Some(()) => self.service(shard, token, false),
             None => self.close(token, shard.now()),
