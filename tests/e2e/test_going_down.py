@@ -371,6 +371,14 @@ def test_readyz_names_a_service_that_was_given_up(folder):
     server.stop()
 
 
+@pytest.mark.parametrize("written", [":0", "localhost:0"])
+def test_the_admin_address_is_written_like_that_of_a_service(folder, written):
+    server = Server(folder(), admin=written).wait_ready()
+    address = ("127.0.0.1", server.addresses["admin"][1])
+    assert fetch(address, "GET", "/healthz").status == 200
+    server.stop()
+
+
 def test_the_admin_address_is_kept_from_nobody_by_connections_that_say_nothing(hub):
     server = hub()
     silent = [Wire(server.addresses["admin"]) for _ in range(100)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,6 +180,44 @@ pub enum BindHost {
     Ip(IpAddr),
     /// A name to look up, as in `localhost:8080`.
     Name(String),
+}
+
+/// What was written is no [`BindAddr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadAddr;
+
+impl BadAddr {
+    /// What should have been written.
+    pub const EXPECTED: &str = "host:port such as \":8080\" or \"127.0.0.1:8080\"";
+}
+
+impl std::error::Error for BadAddr {}
+
+impl fmt::Display for BadAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}", BadAddr::EXPECTED)
+    }
+}
+
+impl FromStr for BindAddr {
+    type Err = BadAddr;
+
+    fn from_str(text: &str) -> Result<BindAddr, BadAddr> {
+        let (host, port) = text.rsplit_once(':').ok_or(BadAddr)?;
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| digits).ok_or(BadAddr)?;
+        let host = if host.is_empty() {
+            BindHost::Any
+        } else if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            BindHost::Ip(IpAddr::V6(address.parse().map_err(|_| BadAddr)?))
+        } else if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            BindHost::Ip(IpAddr::V4(host.parse().map_err(|_| BadAddr)?))
+        } else {
+            let letters = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+            host.bytes().all(letters).then(|| BindHost::Name(host.to_owned())).ok_or(BadAddr)?
+        };
+        Ok(BindAddr { host, port })
+    }
 }
 
 impl fmt::Display for BindAddr {

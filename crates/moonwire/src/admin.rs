@@ -6,12 +6,14 @@
 
 use crate::probes::{self, Probes};
 use anyhow::{Context, Result};
+use gateway::server::listen::listen;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use manifest::BindAddr;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -42,21 +44,21 @@ struct Pages {
 }
 
 /// Serves until the process ends. The address is bound when this returns.
-pub(crate) fn serve(addr: SocketAddr, render: Render, probes: Arc<Probes>) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(addr).with_context(|| format!("admin: cannot listen on {addr}"))?;
-    listener.set_nonblocking(true)?;
-    let bound = listener.local_addr()?;
+pub(crate) fn serve(addr: &BindAddr, render: Render, probes: Arc<Probes>) -> Result<SocketAddr> {
+    let (bound, listeners) = listen(addr, 1).with_context(|| format!("admin: cannot listen on {addr}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pages = Pages { render, probes };
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(accept(listener, pages)) {
+        if let Err(error) = runtime.block_on(accept(listeners, pages)) {
             tracing::error!(%error, "admin address failed");
         }
     })?;
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, pages: Pages) -> std::io::Result<()> {
+async fn accept(listeners: Vec<TcpListener>, pages: Pages) -> std::io::Result<()> {
+    // There is one: the pages have one thread.
+    let Some(listener) = listeners.into_iter().next() else { return Ok(()) };
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let probes = pages.probes.clone();
     tokio::spawn(async move {
@@ -152,9 +154,9 @@ mod tests {
     }
 
     fn served() -> (SocketAddr, Arc<Probes>) {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let any: BindAddr = "127.0.0.1:0".parse().expect("an address");
         let probes = Probes::new(Node::new(1, 1, Hosts::new(Vec::new())));
-        let addr = serve(any, Arc::new(|| "moonwire_processes 3\n".to_owned()), probes.clone()).expect("a free port");
+        let addr = serve(&any, Arc::new(|| "moonwire_processes 3\n".to_owned()), probes.clone()).expect("a free port");
         (addr, probes)
     }
 

@@ -2,8 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use manifest::Override;
-use std::net::SocketAddr;
+use manifest::{BindAddr, Override};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
@@ -93,9 +92,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
     pub(crate) max_queued: u64,
 
-    /// Serve /metrics (Prometheus text), /healthz and /readyz on this address; keep it private
+    /// Serve /metrics (Prometheus text), /healthz and /readyz on this address, such as 127.0.0.1:9090, localhost:9090 or
+    /// :9090 (all interfaces); keep it private
     #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<BindAddr>,
 
     /// How the log is written to standard error; auto: text on a terminal, else json
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
@@ -252,6 +252,20 @@ mod tests {
         let Command::Run(options) = Cli::parse_from(line).command else { panic!("not run") };
         assert!(options.log_level.would_enable("gateway", &tracing::Level::DEBUG));
         assert!(!options.log_level.would_enable("luau", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn the_admin_address_is_written_like_that_of_a_service() {
+        for addr in [":9000", "localhost:9000", "127.0.0.1:0", "[::1]:9000"] {
+            let Command::Run(options) = Cli::parse_from(["moonwire", "run", "--admin", addr]).command else {
+                panic!("not run")
+            };
+            assert_eq!(options.admin.map(|admin| admin.to_string()).as_deref(), Some(addr));
+        }
+        for addr in ["9000", "::1:9000", "localhost:99999", "300.1.1.1:80"] {
+            let error = Cli::try_parse_from(["moonwire", "run", "--admin", addr]).expect_err("refused");
+            assert!(error.to_string().contains("expected host:port such as"), "{error}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn start(app: App, options: &RunOptions, watch: Option<Watch>, log: &Log) -> Res
     let watched = Watched::new(node.shards());
     let (bound, doors) = bind(&manifest, &registry, &node, &loads, options)?;
     let probes = Probes::new(node.clone());
-    let admin = match options.admin {
+    let admin = match &options.admin {
         Some(addr) => {
             let figures = figures(&node, &loads, &ceiling, &bound, &watched, log);
             Some(admin::serve(addr, figures, probes.clone())?)

@@ -8,7 +8,8 @@ use crate::diagnostics::{Diagnostic, Report};
 use crate::fields::Fields;
 use crate::kinds::{Kind, code, lifecycle, tls};
 use crate::model::{
-    BindAddr, BindHost, HttpEndpoint, HttpRouter, HttpService, HttpStatic, HttpTimeouts, Middleware, PostMiddleware,
+    BadAddr, BindAddr, BindHost, HttpEndpoint, HttpRouter, HttpService, HttpStatic, HttpTimeouts, Middleware,
+    PostMiddleware,
 };
 use crate::options::{self, RelayOptions};
 use crate::routes::{Method, PathPattern};
@@ -37,31 +38,13 @@ pub(crate) fn service(mut fields: Fields<'_>) -> Option<HttpService> {
 }
 
 fn addr(fields: &mut Fields<'_>) -> Option<BindAddr> {
-    const EXPECTED: &str = "host:port such as \":8080\" or \"127.0.0.1:8080\"";
-    let text = fields.required_text("addr", EXPECTED)?;
-    let parsed = parse_addr(text);
+    let text = fields.required_text("addr", BadAddr::EXPECTED)?;
+    let parsed = text.parse().ok();
     if parsed.is_none() {
         let node = fields.get("addr")?;
-        fields.wrong("addr", node, EXPECTED);
+        fields.wrong("addr", node, BadAddr::EXPECTED);
     }
     parsed
-}
-
-fn parse_addr(text: &str) -> Option<BindAddr> {
-    let (host, port) = text.rsplit_once(':')?;
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = port.parse().ok().filter(|_| digits)?;
-    let host = if host.is_empty() {
-        BindHost::Any
-    } else if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        BindHost::Ip(IpAddr::V6(address.parse().ok()?))
-    } else if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        BindHost::Ip(IpAddr::V4(host.parse().ok()?))
-    } else {
-        let letters = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        host.bytes().all(letters).then(|| BindHost::Name(host.to_owned()))?
-    };
-    Some(BindAddr { host, port })
 }
 
 /// Reports services that would listen on the same address. Port 0 is a free one each time.
