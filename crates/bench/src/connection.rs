@@ -198,11 +198,6 @@ impl Connection {
         }
     }
 
-    /// The socket alone, for a peer that speaks by itself.
-    pub(crate) fn into_socket(self) -> TcpStream {
-        self.stream
-    }
-
     /// Cuts the connection with a reset, so that no port is left in TIME_WAIT.
     pub(crate) fn cut(self) {
         // A socket that the server reset first cannot be told to linger, and need not be.

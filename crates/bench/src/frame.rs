@@ -68,16 +68,6 @@ pub(crate) fn push_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key
     apply_mask(&mut out[start..], key);
 }
 
-/// Bytes of a client's frame; a server's has four less.
-pub(crate) fn masked_length(payload: usize) -> usize {
-    let extended = match payload {
-        0..=125 => 0,
-        126..=0xffff => 2,
-        _ => 8,
-    };
-    2 + extended + 4 + payload
-}
-
 /// Appends a server's frame.
 pub(crate) fn push_plain(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     push_header(out, opcode, payload.len(), 0);
@@ -138,7 +128,6 @@ mod tests {
                 assert_eq!(header.payload, length);
                 assert_eq!(header.mask, key);
                 assert_eq!(out.len(), header.size + length);
-                assert_eq!(masked_length(length), out.len() + if key.is_some() { 0 } else { 4 });
                 let body = &mut out[header.size..];
                 apply_mask(body, key.unwrap_or_default());
                 assert_eq!(body, payload);

@@ -17,6 +17,7 @@ mod transfers;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -25,6 +26,7 @@ use hdrhistogram::Histogram;
 use crate::machine::{self, Given};
 use crate::report::median;
 use crate::server::Places;
+use crate::usage;
 use node::{Node, Start};
 
 /// What is done to the server.
@@ -193,6 +195,9 @@ struct Measured {
     p99: f64,
     /// Percent of the time wanted meanwhile that the host took.
     stolen: f64,
+    /// Percent of the round in which the client wanted a core that somebody else had: what it says and hears late then
+    /// is no slowness of the server's.
+    waited: f64,
 }
 
 impl Comparison {
@@ -210,10 +215,11 @@ impl Comparison {
 
     /// Does a round.
     fn measure(&mut self, harmed: bool, round: impl FnOnce() -> Result<Histogram<u64>>) -> Result<()> {
-        let given = Given::now();
+        let (given, start, before) = (Given::now(), Instant::now(), usage::waited()?);
         let latencies = round()?;
         let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
-        let measured = Measured { p50: at(0.5), p99: at(0.99), stolen: given.stolen_since() };
+        let waited = (usage::waited()? - before).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
+        let measured = Measured { p50: at(0.5), p99: at(0.99), stolen: given.stolen_since(), waited };
         if harmed { &mut self.with } else { &mut self.without }.push(measured);
         Ok(())
     }
@@ -241,9 +247,12 @@ impl Comparison {
                 .map(|rounds| median(&rounds.iter().map(percentile).collect::<Vec<f64>>()).unwrap_or(f64::NAN))
         };
         let ([p50, p50_with], [p99, p99_with]) = (of(|one| one.p50), of(|one| one.p99));
+        let [waited, waited_with] = of(|one| one.waited);
         let ratio = p99_with / p99;
-        let figures =
-            format!("p50 {p50:.2} → {p50_with:.2} ms, p99 {p99:.2} → {p99_with:.2} ms, ratio {ratio:.2} ({which})");
+        let figures = format!(
+            "p50 {p50:.2} → {p50_with:.2} ms, p99 {p99:.2} → {p99_with:.2} ms, ratio {ratio:.2} ({which}; the client \
+             waited for a core {waited:.0} → {waited_with:.0} % of the time)"
+        );
         let slower = !siege.quick && ratio > SLOWER;
         (figures, slower.then(|| format!("the others' p99 is {ratio:.2} of what it was")))
     }

@@ -30,6 +30,13 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS))
 }
 
+/// How long the calling thread was ready to run while its core ran something else; nothing where the kernel keeps no count.
+pub(crate) fn waited() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = text.split_whitespace().nth(1).unwrap_or("0");
+    Ok(Duration::from_nanos(waited.parse().context("an unreadable schedstat")?))
+}
+
 /// Resident bytes of `pid`, exact: `smaps_rollup` counts pages where `statm` may lag behind.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))

@@ -157,17 +157,20 @@ impl Node {
         Ok(held)
     }
 
-    /// Waits until it holds what it held before, open files too.
+    /// Whether it holds what it held before, open files too.
+    pub(crate) fn is_back(&self, before: &Held) -> Result<bool> {
+        let now = Held::of(self)?;
+        Ok(now.figures == before.figures && now.descriptors <= before.descriptors)
+    }
+
+    /// Waits until that is so.
     pub(crate) fn wait_until_back(&self, before: &Held) -> Result<()> {
         let start = Instant::now();
-        loop {
-            let now = Held::of(self)?;
-            if now.figures == before.figures && now.descriptors <= before.descriptors {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < REST, "something is left: {now:?}, before: {before:?}");
+        while !self.is_back(before)? {
+            ensure!(start.elapsed() < REST, "something is left: {:?}, before: {before:?}", Held::of(self)?);
             thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
     }
 
     /// Waits until it has worked off what it was sent: it computes hardly anything.
