@@ -6,6 +6,7 @@
 
 mod crowd;
 mod node;
+mod room;
 
 mod clock;
 mod crashes;

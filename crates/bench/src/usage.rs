@@ -41,7 +41,21 @@ pub(crate) fn waited() -> Result<Duration> {
 pub(crate) fn resident(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
         .with_context(|| format!("the server (process {pid}) is gone"))?;
-    resident_of_rollup(&text).context("an unreadable /proc/PID/smaps_rollup")
+    kilobytes_of("Rss:", &text).context("an unreadable /proc/PID/smaps_rollup")
+}
+
+/// Forgets the most that `pid` had resident, so that [`peak`] is of what comes now.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    // 5 resets VmHWM (proc_pid_clear_refs(5)).
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")
+        .with_context(|| format!("the peak of process {pid} cannot be reset"))
+}
+
+/// The most resident bytes of `pid` since [`forget_peak`].
+pub(crate) fn peak(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("the server (process {pid}) is gone"))?;
+    kilobytes_of("VmHWM:", &text).context("an unreadable /proc/PID/status")
 }
 
 /// How many files, sockets among them, `pid` has open.
@@ -63,8 +77,9 @@ fn ticks_of_stat(text: &str) -> Option<u64> {
     Some(user + kernel)
 }
 
-fn resident_of_rollup(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+/// The bytes that the line of that name says in kB.
+fn kilobytes_of(name: &str, text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -74,18 +89,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_files_of_proc_are_read_as_the_kernel_writes_them() {
+    fn the_files_of_proc_are_read_as_the_kernel_writes_them() {
         assert_eq!(nanoseconds_of_schedstat("566488621 192483 16\n"), Some(566_488_621));
         let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 56 7 0 0 20 0 1 0 100 0";
         assert_eq!(ticks_of_stat(stat), Some(63));
         let rollup = "55d6-7ffc ---p 00000000 00:00 0 [rollup]\nRss:               13660 kB\nPss: 1 kB\n";
-        assert_eq!(resident_of_rollup(rollup), Some(13_660 * 1024));
+        assert_eq!(kilobytes_of("Rss:", rollup), Some(13_660 * 1024));
+        assert_eq!(kilobytes_of("VmHWM:", "VmPeak:\t 9 kB\nVmHWM:\t    2 kB\n"), Some(2048));
     }
 
     #[test]
     fn a_process_that_is_gone_is_an_error_and_not_a_zero() {
         assert!(cpu(u32::MAX).is_err());
         assert!(resident(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_peak_is_seen_when_it_is_over_and_forgotten_when_it_is_told_to() {
+        let (pid, size) = (std::process::id(), 64 << 20);
+        forget_peak(pid).unwrap();
+        let before = peak(pid).unwrap();
+        drop(std::hint::black_box(vec![1_u8; size]));
+        assert!(peak(pid).unwrap() > before + size as u64 / 2);
+        forget_peak(pid).unwrap();
+        assert!(peak(pid).unwrap() < before + size as u64 / 2);
     }
 
     #[test]

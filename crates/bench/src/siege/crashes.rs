@@ -45,7 +45,14 @@ pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
             mortal.order()?;
         }
         // Others speak while these die.
-        let round = Round { rate: 2_000.0, warm_up: Duration::ZERO, measured: Duration::from_millis(20), deaf: 0..0 };
+        let round = Round {
+            rate: 2_000.0,
+            warm_up: Duration::ZERO,
+            measured: Duration::from_millis(20),
+            deaf: 0..0,
+            filling: 0..0,
+            big: 0,
+        };
         latencies.add(&crowd.round(&round, || Ok(()))?);
         for mortal in batch {
             mortal.expect_end(&mut buffer)?;

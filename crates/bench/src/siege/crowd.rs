@@ -50,6 +50,10 @@ pub(crate) struct Round {
     pub(crate) measured: Duration,
     /// Those that do not read meanwhile; they speak as the others do.
     pub(crate) deaf: Range<usize>,
+    /// Those that say so many big messages beside that, one of them after the other, evenly while it is measured. What
+    /// they wait for is their own and does not count.
+    pub(crate) filling: Range<usize>,
+    pub(crate) big: usize,
 }
 
 /// What came of those that did not read, once they read again.
@@ -101,16 +105,28 @@ impl Crowd {
         let start = Instant::now();
         let (opens, closes) = (start + round.warm_up, start + round.warm_up + round.measured);
         let when = |number: u64| start + Duration::from_secs_f64(number as f64 / round.rate);
-        let mut sent = 0;
+        let (mut sent, mut filled) = (0, 0);
+        let fills = round.filling.len() * round.big;
         loop {
             let now = Instant::now();
+            let share = now.saturating_duration_since(opens).as_secs_f64() / round.measured.as_secs_f64();
+            while filled < fills && filled as f64 <= share * fills as f64 && now >= opens {
+                let index = round.filling.start + filled % round.filling.len();
+                self.say_big(index, round.deaf.contains(&index))?;
+                filled += 1;
+                // Nobody waits for its answer because the next one is said.
+                if filled % 64 == 0 {
+                    break;
+                }
+            }
             while when(sent) <= now.min(closes) {
                 let index = (sent % self.members.len() as u64) as usize;
                 let at = when(sent);
-                self.say(index, at, at >= opens, round.deaf.contains(&index))?;
+                let counts = at >= opens && !round.filling.contains(&index);
+                self.say(index, at, counts, round.deaf.contains(&index))?;
                 sent += 1;
             }
-            if now >= closes {
+            if now >= closes && filled == fills {
                 if self.is_answered(&round.deaf) {
                     return Ok(self.latencies.clone());
                 }
@@ -120,33 +136,6 @@ impl Crowd {
             self.attend(pause, &round.deaf)?;
             meanwhile()?;
         }
-    }
-
-    /// Lets each of `who` say so many big messages; those that are `deaf` do not read the answers.
-    pub(crate) fn fill(&mut self, who: Range<usize>, deaf: Range<usize>, messages: usize) -> Result<()> {
-        for index in who.clone() {
-            let Crowd { members, out, big, .. } = self;
-            let member = &mut members[index];
-            out.clear();
-            for _ in 0..messages {
-                member.connection.frame(out, Opcode::Text, big.of(index as u32, member.sent));
-                member.sent = member.sent.wrapping_add(1);
-                member.due.push_back((Instant::now(), false));
-            }
-            member.gone |= member.connection.send(out).is_err();
-            // The others are read meanwhile, or they would be deaf as well.
-            self.attend(Duration::ZERO, &deaf)?;
-        }
-        let start = Instant::now();
-        while who.clone().any(|index| !self.members[index].gone && !self.members[index].connection.is_flushed()) {
-            ensure!(start.elapsed() < PATIENCE, "the server does not read those that do not read");
-            self.attend(Duration::from_millis(5), &deaf)?;
-        }
-        while !self.is_answered(&deaf) {
-            ensure!(start.elapsed() < PATIENCE, "answers were lost: {}", self.missing(&deaf));
-            self.attend(Duration::from_millis(5), &deaf)?;
-        }
-        Ok(())
     }
 
     /// Those that were deaf read everything, until they are answered to what they say now, or are closed.
@@ -226,6 +215,24 @@ impl Crowd {
         member.sent = member.sent.wrapping_add(1);
         member.due.push_back((at, counts));
         match member.connection.send(&self.out) {
+            Err(_) if deaf => member.gone = true,
+            other => other?,
+        }
+        Ok(())
+    }
+
+    /// One big message of one client, which does not count.
+    fn say_big(&mut self, index: usize, deaf: bool) -> Result<()> {
+        let Crowd { members, out, big, .. } = self;
+        let member = &mut members[index];
+        if member.gone {
+            return Ok(());
+        }
+        out.clear();
+        member.connection.frame(out, Opcode::Text, big.of(index as u32, member.sent));
+        member.sent = member.sent.wrapping_add(1);
+        member.due.push_back((Instant::now(), false));
+        match member.connection.send(out) {
             Err(_) if deaf => member.gone = true,
             other => other?,
         }

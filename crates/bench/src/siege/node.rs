@@ -99,6 +99,15 @@ impl Node {
         usage::resident(self.pid())
     }
 
+    /// The most resident bytes since the last time that this was asked to be forgotten.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        usage::peak(self.pid())
+    }
+
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        usage::forget_peak(self.pid())
+    }
+
     /// Open files and sockets.
     pub(crate) fn descriptors(&self) -> Result<usize> {
         usage::descriptors(self.pid())

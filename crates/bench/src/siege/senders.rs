@@ -48,6 +48,8 @@ fn senders(siege: &Siege, begun: usize) -> Result<Row> {
         warm_up: Duration::from_millis(200),
         measured: Duration::from_millis(siege.size(3_000, 500) as u64),
         deaf: 0..0,
+        filling: 0..0,
+        big: 0,
     };
     let mut comparison = Comparison::default();
     comparison.measure(false, || others.round(&round, || Ok(())))?;
