@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -268,8 +269,20 @@ def test_a_client_that_reads_nothing_of_its_answer_is_closed_after_the_idle_time
 # Descriptors
 
 
-def opened(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def test_a_soft_limit_of_descriptors_is_raised_to_the_hard_one(folder):
+    """As most systems begin a service: 1,024 at first. More clients than the soft limit are served."""
+    server = Server(folder(), shards=2, limit=(100, 2000)).wait_ready()
+    limits = Path(f"/proc/{server.child.pid}/limits").read_text()
+    assert re.search(r"^Max open files +2000 +2000 ", limits, re.MULTILINE), limits
+    ready = server.wait_log(lambda r: r["message"] == "ready")
+    assert ready["connections"] > 1000
+    wires = [Wire(server.addresses["app:gateway"]) for _ in range(200)]
+    for wire in wires:
+        assert wire.request("GET", "/ws/hello").status == 200
+    assert server.descriptors() > 200
+    for wire in wires:
+        wire.close()
+    server.stop()
 
 
 def test_near_the_limit_of_descriptors_clients_hear_503_and_the_others_go_on(folder):
@@ -299,7 +312,7 @@ def test_near_the_limit_of_descriptors_clients_hear_503_and_the_others_go_on(fol
 
     until(turned_away, "somebody is told to come later")
     assert first.request("GET", "/ws/hello").status == 200, "who is there goes on"
-    assert server.alive and opened(server.child.pid) < 200
+    assert server.alive and server.descriptors() < 200
     for wire in wires:
         wire.close()
     until(lambda: _answers(address), "there is room again")

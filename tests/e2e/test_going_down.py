@@ -1,6 +1,7 @@
 """Going down and coming back: SIGTERM tells readiness probes, spreads 1012 over the drain time, lets targets say
 their last words and exits in time; `/healthz` and `/readyz` of the admin address."""
 
+import re
 import selectors
 import signal
 import socket
@@ -82,6 +83,11 @@ local function main()
         if topic == "ws.join" then
             joins = joins + 1
             members[data.client_pid] = true
+        elseif topic == "ws.message" then
+            -- Below wsrelay.send.buffer, and more than the kernel takes for who does not read.
+            for i = 1, 12 do
+                process.send(data.client_pid, "ws.send", { data = string.rep("x", 65536) })
+            end
         elseif topic == "ws.leave" then
             members[data.client_pid] = nil
             if data.cause == "shutdown" and data.code == 1012 then
@@ -153,10 +159,10 @@ def hub(folder):
         server.kill()
 
 
-def connect(server, which, count):
+def connect(server, which, count, **options):
     raws = []
     for _ in range(count):
-        raw = RawSocket(server.addresses["app:gateway"])
+        raw = RawSocket(server.addresses["app:gateway"], **options)
         assert raw.open(f"/ws/{which}").status == 101
         raws.append(raw)
     return raws
@@ -177,6 +183,13 @@ def closes(raws, deadline=20):
                 selector.unregister(key.fileobj)
     assert not selector.get_map(), f"{len(selector.get_map())} of {len(raws)} heard nothing"
     return when
+
+
+def figure(server, name):
+    """The sum of a metric over its labels."""
+    found = re.findall(rf"^moonwire_{name}(?:\{{[^}}]*\}})? (\S+)$", server.metrics(), re.MULTILINE)
+    assert found, name
+    return sum(map(float, found))
 
 
 def admin(server, path):
@@ -228,8 +241,14 @@ def test_what_a_target_sends_when_others_leave_reaches_those_that_are_still_ther
 
 
 def test_a_stalled_client_does_not_hold_up_the_exit(hub):
+    """Each has a window of 4 KiB and a queue at the server that the kernel took no more of."""
     server = hub(sets=("app:gateway:timeouts.drain=1s",))
-    raws = connect(server, "room", 20)
+    raws = connect(server, "room", 20, receive_buffer=4096)
+    for raw in raws:
+        raw.send_text("fill")
+    until(lambda: figure(server, "websocket_blocked_connections") == 20, "all of them are stalled")
+    assert figure(server, "queued_bytes") > 20 * 64 * 1024
+    assert figure(server, "connections") >= 20, "and nobody was closed for it"
     server.terminate()
     began = time.monotonic()
     assert server.wait(10) == 0, "none of them read, answered or closed"

@@ -305,10 +305,10 @@ def test_a_handler_sees_whose_certificate_was_accepted(secure, auth, version):
     assert hello(lease, context).json()["certificate"] == seen
 
 
-def refused(lease, context):
+def refused(lease, context, **options):
     """Whether a handshake fails: TLS 1.3 tells a client so only when it reads."""
     try:
-        with shaken(lease, context) as sock:
+        with shaken(lease, context, **options) as sock:
             sock.sendall(b"GET /ws/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return sock.recv(4096) == b""
     except OSError:
@@ -375,6 +375,35 @@ def test_a_wrong_new_certificate_is_told_once_and_changes_nothing(secure, tmp_pa
     lease.server.child.send_signal(1)
     until(lambda: serial(lease) != before, "key and certificate fit again", 40)
     cert.write_text(good)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_new_client_ca_refuses_the_clients_of_the_old_one_and_lets_its_own_in(secure, tmp_path, version):
+    """Those who are there stay; a session of before does not bring an old one back in."""
+    old, new = tls.Authority("the old one"), tls.Authority("the new one")
+    ca = tmp_path / "clients.pem"
+    shutil.copy(old.path, ca)
+    lease = secure(sets=[f"app:gateway:tls.client_ca={ca}"])
+    certificates = [authority.issue("alice") for authority in (old, new)]
+    contexts = [tls.authority().context(one, minimum_version=version, maximum_version=version) for one in certificates]
+    assert hello(lease, contexts[0]).json()["certificate"]["subject"] == "CN=alice"
+    assert refused(lease, contexts[1])
+    with shaken(lease, contexts[0]) as sock:
+        sock.sendall(b"GET /ws/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.recv(4096)
+        session = sock.session
+    wire = RawSocket(lease.address(), tls=contexts[0])
+    assert wire.request("GET", "/ws/hello").status == 200
+
+    shutil.copy(new.path, tmp_path / "fresh.pem")
+    (tmp_path / "fresh.pem").replace(ca)
+    lease.server.child.send_signal(1)
+    until(lambda: not refused(lease, contexts[1]), "the new authority counts", 40)
+    assert hello(lease, contexts[1]).json()["certificate"]["subject"] == "CN=alice"
+    assert refused(lease, contexts[0])
+    assert refused(lease, contexts[0], session=session)
+    assert wire.request("GET", "/ws/hello").status == 200, "who is there stays"
+    wire.close()
 
 
 def test_a_client_of_before_the_new_certificate_comes_back_with_a_whole_handshake(secure, tmp_path):

@@ -73,7 +73,8 @@ class Record(dict):
 
 
 class Server:
-    """`moonwire run DIR`, from its first line to its exit code. `limit` is its limit of descriptors."""
+    """`moonwire run DIR`, from its first line to its exit code. `limit` is its limit of descriptors, or its soft and
+    its hard one."""
 
     def __init__(self, app, sets=(), shards=None, services=("app:gateway",), args=(), env=None, limit=None, admin="127.0.0.1:0"):
         directory = Path(app) if os.path.isabs(str(app)) else APPS / app
@@ -92,6 +93,7 @@ class Server:
         self.changed = threading.Condition()
         self.is_ready = False
         self.said_all = False
+        limits = (limit, limit) if isinstance(limit, int) else limit
         self.child = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -100,7 +102,7 @@ class Server:
             text=True,
             bufsize=1,
             errors="replace",
-            preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))),
+            preexec_fn=limits and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)),
         )
         self.readers = [
             threading.Thread(target=self._read_out, daemon=True),
@@ -180,6 +182,10 @@ class Server:
             if match and match.group(1) in found:
                 found[match.group(1)] += float(match.group(2))
         return found
+
+    def descriptors(self):
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.child.pid}/fd"))
 
     def wait_counters(self, expected, deadline=DEADLINE):
         """Asserts that nothing is left behind: the counters are what they were."""
