@@ -1,10 +1,15 @@
 """`/metrics`: each figure moves by exactly what the test did, and nothing makes the page grow."""
 
+import signal
+import ssl
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness import tls
 from harness.waiting import until
-from harness.wire import handshake_headers
+from harness.wire import Wire, handshake_headers
 
 SERVICE = {"service": "app:gateway"}
 
@@ -217,6 +222,149 @@ def test_a_process_that_a_link_took_along_is_counted_as_such(app, moved):
     assert app.http("GET", "/run/link").text == "true"
     moved.waits(1, "moonwire_process_exits_total", reason="link")
     moved.waits(1, "moonwire_process_exits_total", reason="failed")
+
+
+def test_what_lies_in_mailboxes_is_seen_while_it_lies_there(app, moved):
+    client = app.ws("/ws")
+    client.send("hold 50")
+    assert client.recv() == "50"
+    moved.waits(50, "moonwire_mailbox_messages")
+    assert 50 * 1000 < moved.by("moonwire_mailbox_bytes") < 50 * 2000
+    assert moved.now()[("moonwire_mailbox_peak_messages", frozenset())] >= 50
+    client.send("free")
+    until(lambda: moved.by("moonwire_mailbox_messages") == 0, "the mailbox is gone")
+    assert moved.by("moonwire_mailbox_bytes") == 0
+    client.close()
+
+
+def test_messages_that_mailboxes_take_and_refuse_are_counted(app, moved):
+    client = app.ws("/ws")
+    client.send("hold 300")
+    taken = int(client.recv())
+    assert 100 <= taken <= 200, "mailbox_limit"
+    moved.waits(300 - taken, "moonwire_messages_refused_total")
+    # The rest is the join and the order.
+    assert taken < moved.by("moonwire_messages_delivered_total") <= taken + 10
+    client.send("free")
+    until(lambda: moved.by("moonwire_mailbox_messages") == 0, "the mailbox is gone")
+    assert moved.by("moonwire_messages_refused_total") == 300 - taken
+    client.close()
+
+
+def test_slices_that_last_too_long_are_counted_as_preempted(app, moved):
+    """50 ms of computing, in slices of one."""
+    assert moved.by("moonwire_slices_preempted_total") == 0
+    assert app.http("GET", "/run/computes").text == "true"
+    until(lambda: moved.by("moonwire_slices_preempted_total") >= 5, "preemptions")
+
+
+def test_what_the_collector_computes_is_counted(app, moved):
+    def both(name):
+        return sum(moved.by(name, shard=shard) for shard in "01")
+
+    until(lambda: app.http("GET", "/run/litters").text == "true" and both("moonwire_collector_cycles_total") > 0, "cycles")
+    assert 0 < both("moonwire_collector_seconds_total") < 60
+    assert moved.now()[("moonwire_collector_step_peak_seconds", frozenset({("shard", "0")}))] >= 0
+
+
+def peak(moved, name):
+    """The most of all shards."""
+    return max(value for (found, _), value in moved.now().items() if found == name)
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_shows_as_lag_and_as_a_long_turn_and_peaks_are_forgotten(app, moved):
+    """Heartbeats each 10 ms, and a stop of the whole server in between: timers are looked at too late."""
+    lag, held = "moonwire_shard_lag_peak_seconds", "moonwire_mailbox_peak_messages"
+    client = app.ws("/ws")
+    client.send("hold 50")
+    assert client.recv() == "50"
+    client.send("beat")
+    until(lambda: moved.by("moonwire_websocket_heartbeats_total") > 0, "heartbeats")
+    assert peak(moved, lag) < 0.4
+    child, began = app.server.child, time.monotonic()
+    child.send_signal(signal.SIGSTOP)
+    until(lambda: time.monotonic() - began > 0.5, "it has been stopped for long enough")
+    child.send_signal(signal.SIGCONT)
+    until(lambda: peak(moved, lag) > 0.4, "the lag is seen")
+    assert peak(moved, held) >= 50
+    client.send("free")
+    client.close()
+    until(lambda: peak(moved, lag) < 0.4 and peak(moved, held) < 50, "peaks are of the last 15 to 30 seconds", 45)
+
+
+def test_a_connection_that_is_not_read_is_seen_as_paused_until_it_is_read(app, moved):
+    """Its target is busy with something else, and its credit is 64 messages."""
+    raw = app.raw("/ws")
+    raw.send_text("pause")
+    for number in range(100):
+        raw.send_text(f"echo {number}")
+    moved.waits(1, "moonwire_websocket_paused_connections")
+    assert [raw.receive().text for _ in range(100)] == [f"echo {number}" for number in range(100)]
+    until(lambda: moved.by("moonwire_websocket_paused_connections") == 0, "it is read again")
+    raw.send_text("pause")
+    for number in range(100):
+        raw.send_text(f"echo {number}")
+    moved.waits(1, "moonwire_websocket_paused_connections")
+    raw.reset()
+    until(lambda: moved.by("moonwire_websocket_paused_connections") == 0, "it is gone")
+
+
+def test_handshakes_of_tls_are_counted_by_what_became_of_them(own_server):
+    ours = tls.authority()
+    sets = ["app:gateway:timeouts.header=500ms", f"app:gateway:tls.client_ca={ours.path}"]
+    sets += ["app:gateway:tls.client_auth=optional", *([] if tls.EVERYWHERE else tls.settings())]
+    app = own_server("seen", shards=2, sets=sets)
+    moved = Moved(app.server)
+
+    def says(data, then=Wire.until_end):
+        wire = Wire(app.address())
+        wire.send(data)
+        then(wire)
+        wire.close()
+
+    def shakes(context):
+        with pytest.raises(OSError):
+            shaken = Wire(app.address(), tls=context)
+            # TLS 1.3 tells a client when it reads.
+            if not shaken.sock.recv(1):
+                raise ConnectionError("closed")
+
+    old = tls.trusting.__wrapped__()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    old.set_ciphers("AES128-SHA")
+    strangers = tls.Authority("somebody else")
+    for _ in range(2):
+        assert app.http("GET", "/status/200").status == 200
+        says(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        says(b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff")
+        says(b"\x16\x03\x01", Wire.reset)
+        says(b"\x16\x03\x01")
+        shakes(old)
+        shakes(strangers.context())
+        shakes(ours.context(strangers.issue("alice")))
+    results = ("done", "plain_http", "garbage", "gone", "timed_out", "incompatible", "distrusted", "client_certificate")
+    for result in results:
+        moved.waits(2, "moonwire_tls_handshakes_total", result=result, **SERVICE)
+    moved.waits(0, "moonwire_tls_handshakes_total", result="crowded", **SERVICE)
+
+
+@pytest.mark.parametrize("mode", ["on", "takeover"])
+def test_compressed_messages_are_counted_plain_and_as_they_went(own_server, mode):
+    app = own_server("compression", shards=2)
+    moved, text = Moved(app.server), "again and " * 300
+    client = app.ws(f"/{mode}/ws", compression="deflate")
+    for _ in range(4):
+        client.send(text)
+        assert client.recv() == text
+    for direction in ("received", "sent"):
+        moved.waits(4 * len(text), "moonwire_websocket_compressed_plain_bytes_total", direction=direction)
+        assert 0 < moved.by("moonwire_websocket_compressed_bytes_total", direction=direction) < len(text)
+    plain = app.ws("/plain/ws", compression="deflate")
+    plain.send(text)
+    assert plain.recv() == text
+    for direction in ("received", "sent"):
+        moved.waits(4 * len(text), "moonwire_websocket_compressed_plain_bytes_total", direction=direction)
 
 
 def test_the_program_itself_is_seen(app, moved):
