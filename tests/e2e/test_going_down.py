@@ -283,6 +283,7 @@ def test_a_handshake_that_comes_too_late_is_refused(hub):
     answer = late.response()
     assert answer.status == 503
     assert answer.header("connection") == "close" and answer.header("retry-after")
+    assert 'handshakes_total{service="app:gateway",result="draining"} 1' in server.metrics()
     assert {code for _, code in closes(raws)} == {1012}
     assert server.wait(10) == 0
 

@@ -1,7 +1,9 @@
 """`/metrics`: each figure moves by exactly what the test did, and nothing makes the page grow."""
 
 import signal
+import socket
 import ssl
+import struct
 import time
 
 import pytest
@@ -93,6 +95,40 @@ def test_a_request_whose_client_went_is_counted_as_gone(app, moved):
     moved.waits(1, "moonwire_http_requests_total", **SERVICE)
     wire.close()
     moved.waits(1, "moonwire_http_responses_total", status="gone", **SERVICE)
+
+
+HANDSHAKES = "moonwire_websocket_handshakes_total"
+
+
+def shake(app, path):
+    """A connection on which a handshake was sent, and nothing was read."""
+    wire = app.wire()
+    head = "".join(f"{name}: {value}\r\n" for name, value in handshake_headers().items())
+    wire.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n")
+    return wire
+
+
+def test_a_handshake_whose_client_goes_while_the_handler_runs_is_counted_as_gone(app, moved):
+    wire = shake(app, "/wait")
+    moved.waits(1, "moonwire_http_requests_total", **SERVICE)
+    moved.waits(0, HANDSHAKES, result="gone", **SERVICE)
+    wire.close()
+    moved.waits(1, HANDSHAKES, result="gone", **SERVICE)
+
+
+def test_each_handshake_is_counted_once_whenever_its_client_goes(app, moved):
+    """Reset at once: before the handler runs, while it does, before the answer is written, or after it."""
+    for _ in range(40):
+        wire = shake(app, "/ws")
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.sock.close()
+    app.ws("/ws").close()
+    until(lambda: moved.by("moonwire_sockets") == 0, "all are gone")
+    # What a reset overtakes has never been a request.
+    asked = moved.by("moonwire_http_requests_total", **SERVICE)
+    counted = [moved.by(HANDSHAKES, result=result, **SERVICE) for result in ("accepted", "gone")]
+    assert 1 <= sum(counted) == asked, counted
+    print(f"{counted[0]:.0f} accepted, {counted[1]:.0f} gone")
 
 
 def test_messages_frames_and_bytes_are_counted_each_way_by_kind(app, moved):

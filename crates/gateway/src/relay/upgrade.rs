@@ -9,7 +9,7 @@ use crate::server::exchange::Outcome;
 use crate::server::http2::tunnel::Far;
 use crate::server::limits;
 use crate::server::request::{Offer, Passage, Way, unavailable};
-use crate::server::tally::{Handshake, Spoken};
+use crate::server::tally::{Attempt, Handshake, Spoken};
 use crate::server::watched::Watched;
 use crate::websocket::session::Wanted;
 use crate::websocket::socket::{Pending, Wire};
@@ -18,7 +18,7 @@ use http::header::{self as names, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use kernel::{Exit, Pid, Topic};
+use kernel::{Exit, Kind, Pid, Topic};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -33,13 +33,14 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     let (Some(offer), Some(route)) = (handshake, &handler.relay) else {
         return answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked);
     };
-    let Offer { way, subprotocol, agreed, place } = offer;
+    let Offer { way, subprotocol, agreed, place, attempt } = offer;
     let entry = &handler.entry;
     let router = &route.relay.entry;
     let refuse = |result| {
         dispose(desk, &outcome);
-        desk.site.tally.handshake(result);
+        attempt.ends(result);
         match result {
+            Handshake::Full => unavailable("the server is full", id, asked),
             Handshake::TargetGone => unavailable("the service is not available", id, asked),
             Handshake::Limited => unavailable("too many connections", id, asked),
             _ => answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error", id, asked),
@@ -85,6 +86,10 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
         .with(|shard, sockets| sockets.begin(shard, desk.site.host, wanted, agreed, route.relay.clone(), held));
     let pending = match begun {
         Ok(pending) => pending,
+        Err(error) if error.kind == Kind::Unavailable => {
+            tracing::error!(entry = %entry, router = %router, request_id = %id, fault = %error, "no process for a WebSocket");
+            return refuse(Handshake::Full);
+        }
         Err(error) => {
             let fault = format!("X-WS-Relay: target_pid: {error}");
             tracing::warn!(entry = %entry, router = %router, request_id = %id, fault, "no target");
@@ -93,7 +98,7 @@ pub(crate) fn upgrade(desk: &Rc<Desk>, passage: Passage, outcome: Outcome) -> Re
     };
     let visit = Visit::new(&desk.site, &peer, &handler, &parts, id);
     desk.local.with(|_, sockets| sockets.tell_of(pending, visit));
-    let after = Finish { desk: desk.clone(), pending, target, handler: outcome.handler };
+    let after = Finish { desk: desk.clone(), pending, target, handler: outcome.handler, attempt };
     tokio::task::spawn_local(after.finish(coming));
 
     let mut response = Response::new(answer::whole(Bytes::new()));
@@ -195,18 +200,19 @@ struct Finish {
     pending: Pending,
     target: Pid,
     handler: Pid,
+    attempt: Attempt,
 }
 
 impl Finish {
     /// Lets the session begin once the answer is on its way.
     async fn finish(self, coming: Coming) {
-        let Finish { desk, pending, target, handler } = self;
+        let Finish { desk, pending, target, handler, attempt } = self;
         let is_tunnel = matches!(coming, Coming::Tunnel(..));
         let wire = timeout(limits::UPGRADE, coming.wire()).await;
         match wire.ok().flatten() {
             Some((wire, mut early)) => {
                 desk.local.with(|shard, sockets| sockets.open(shard, pending, wire, &mut early));
-                desk.site.tally.handshake(Handshake::Accepted);
+                attempt.ends(Handshake::Accepted);
                 if is_tunnel {
                     desk.site.tally.tunnels.fetch_add(1, Ordering::Relaxed);
                 }

@@ -9,7 +9,7 @@ use super::exchange::{Asked, Body as Written, Draft, Exchange, Outcome};
 use super::holds::{Hold, Holds};
 use super::http2::tunnel::Tunnel;
 use super::site::{Endpoint, Handler};
-use super::tally::{Handshake, Place};
+use super::tally::{Attempt, Handshake, Place};
 use super::{Desk, Peer, files, limits, strict};
 use crate::relay::{header, upgrade};
 use crate::router::Lookup;
@@ -53,6 +53,7 @@ pub(crate) struct Offer {
     pub(crate) subprotocol: Option<String>,
     pub(crate) agreed: Option<Agreement>,
     pub(crate) place: Place,
+    pub(crate) attempt: Attempt,
 }
 
 /// How a WebSocket gets its stream.
@@ -187,6 +188,9 @@ async fn call<B: RequestBody>(
         Ok(pid) => pid,
         Err(error) => {
             tracing::error!(entry = %handler.entry, request_id = %id, fault = %error, "no process for the request");
+            if let Some(offer) = offer {
+                offer.attempt.ends(Handshake::Full);
+            }
             return unavailable("the server is full", id, &parts.headers);
         }
     };
@@ -201,8 +205,8 @@ async fn call<B: RequestBody>(
 fn conclude(desk: &Rc<Desk>, passage: Passage, waited: Waited) -> Response<Body> {
     let (id, entry, headers) = (passage.id, &passage.handler.entry, &passage.parts.headers);
     let count = |result| {
-        if passage.handshake.is_some() {
-            desk.site.tally.handshake(result);
+        if let Some(offer) = &passage.handshake {
+            offer.attempt.ends(result);
         }
     };
     let mut outcome = match waited {
@@ -267,6 +271,7 @@ fn offer(
     };
     if desk.local.with(|_, sockets| sockets.is_draining()) {
         // It would be closed at once.
+        site.tally.handshake(Handshake::Draining);
         return Err(Box::new(unavailable("the server shuts down", id, &parts.headers)));
     }
     let trusted = site.trusts(peer.addr.ip());
@@ -298,7 +303,7 @@ fn offer(
         Asks::Upgrade(upgrade) => Way::Upgrade(upgrade, accept.accept_key),
         Asks::Tunnel(tunnel) => Way::Tunnel(tunnel),
     };
-    Ok(Offer { way, subprotocol, agreed: accept.agreed, place })
+    Ok(Offer { way, subprotocol, agreed: accept.agreed, place, attempt: Attempt::new(&site.tally) })
 }
 
 async fn read_body<B: RequestBody>(

@@ -90,11 +90,17 @@ pub enum Handshake {
     TargetGone,
     /// 504: the handler took too long.
     TimedOut,
+    /// The client went before the handshake was answered.
+    Gone,
+    /// 503: there was no process for the handler or the connection.
+    Full,
+    /// 503: the server stops.
+    Draining,
 }
 
 impl Handshake {
     /// Each result with its name in metrics.
-    pub const ALL: [(Handshake, &'static str); 7] = [
+    pub const ALL: [(Handshake, &'static str); 10] = [
         (Handshake::Accepted, "accepted"),
         (Handshake::Refused, "refused"),
         (Handshake::Limited, "limited"),
@@ -102,7 +108,32 @@ impl Handshake {
         (Handshake::Faulty, "faulty"),
         (Handshake::TargetGone, "target_gone"),
         (Handshake::TimedOut, "timed_out"),
+        (Handshake::Gone, "gone"),
+        (Handshake::Full, "full"),
+        (Handshake::Draining, "draining"),
     ];
+}
+
+/// A handshake that was found right, to be counted once. If it is dropped before anything came of it, its client went.
+pub(crate) struct Attempt(Cell<Option<Arc<Tally>>>);
+
+impl Attempt {
+    pub(crate) fn new(tally: &Arc<Tally>) -> Attempt {
+        Attempt(Cell::new(Some(tally.clone())))
+    }
+
+    /// What came of it. Only the first time counts.
+    pub(crate) fn ends(&self, result: Handshake) {
+        if let Some(tally) = self.0.take() {
+            tally.handshake(result);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.ends(Handshake::Gone);
+    }
 }
 
 /// What became of a handshake of TLS.
@@ -373,6 +404,18 @@ mod tests {
         let _fourth = places.take(ip("192.0.2.1")).expect("a place");
         assert!(places.take(ip("::ffff:192.0.2.1")).is_none(), "the same address, written otherwise");
         assert!(places.take(ip("192.0.2.2")).is_some());
+    }
+
+    #[test]
+    fn a_handshake_is_counted_once_and_as_gone_if_nothing_came_of_it() {
+        let tally = Arc::new(Tally::default());
+        let accepted = Attempt::new(&tally);
+        accepted.ends(Handshake::Accepted);
+        accepted.ends(Handshake::Faulty);
+        drop(accepted);
+        drop(Attempt::new(&tally));
+        let counted: Vec<_> = tally.handshakes().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("accepted", 1), ("gone", 1)]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub(super) fn of(sites: &[Arc<Site>], shards: &Shards, ceiling: &Ceiling, now: u
         Metric::many(
             "moonwire_websocket_handshakes",
             Kind::Counter,
-            "WebSocket handshakes by what became of them.",
+            "WebSocket handshakes by what became of them; gone: the client went before the answer, full: there was no \
+             process for it, draining: the server stops.",
             by(sites, "result", |site| site.tally.handshakes().collect::<Vec<_>>().into_iter()),
         ),
         Metric::many(

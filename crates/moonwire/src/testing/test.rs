@@ -3,7 +3,7 @@
 //! The natives only write down what is wanted. The stage reads it between two turns, and answers with messages.
 
 use kernel::{Cx, Exit};
-use luau::{Call, NativeModule, Raise};
+use luau::{Call, Native, NativeModule, Raise};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +21,13 @@ pub(crate) const MODULES: [NativeModule; 2] =
 const MODULE: NativeModule = NativeModule {
     name: "test",
     functions: &[
-        ("request", request),
-        ("send", send),
-        ("close", close),
-        ("cut", cut),
-        ("pause", pause),
-        ("silence", silence),
-        ("now", now),
+        ("request", Native::of(request)),
+        ("send", Native::of(send)),
+        ("close", Native::of(close)),
+        ("cut", Native::of(cut)),
+        ("pause", Native::of(pause)),
+        ("silence", Native::of(silence)),
+        ("now", Native::of(now)),
     ],
     source: include_str!("test.luau"),
 };
