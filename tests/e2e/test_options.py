@@ -182,13 +182,13 @@ def test_write_timeout_no_progress_writing_for_so_long_is_a_lost_connection(rela
 
 
 def test_write_timeout_a_client_that_reads_slowly_is_not_lost(relay, driver):
-    """Progress counts, not the time it takes in all: a few KiB within 300 ms, too little for the socket to say so."""
+    """Progress counts, not the time it takes in all: 48 KiB within 300 ms, too little for the socket to say so."""
     raw = relay.raw_to(driver, "stall", receive_buffer=4096)
     pid = driver.joined()
     driver.burst(pid, "ws.send", 100, raw={"data": {"$repeat": "x", "count": 65536}})
     came = b""
     for _ in range(20):
-        came += raw.exactly(4096)
+        came += raw.exactly(16384)
         time.sleep(0.1)  # A slow line is slow.
     assert driver.is_alive(pid)
     raw.rest = came + raw.rest
