@@ -19,7 +19,7 @@ use crate::frame::Opcode;
 use crate::payload::Payload;
 
 /// Messages in one write of the flood, and bytes in one of them.
-const BURST: usize = 1_024;
+const BURST: usize = 256;
 const WORDS: usize = 32;
 
 /// How often somebody speaks in a room beside the flood.
