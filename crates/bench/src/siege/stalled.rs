@@ -27,10 +27,11 @@ const SLACK: f64 = 1.25;
 const SPARE: f64 = (24 << 20) as f64;
 /// The receive buffer of those that will be deaf.
 const SMALL_WINDOW: usize = 4096;
-/// Big messages that fill what the kernel keeps for one of them, and its queue: 1 MiB.
-const FILL: usize = 64;
-/// How many of them are said in a second, all clients together.
-const FILLING: usize = 8_000;
+/// Big messages that fill what the kernel keeps for one of them, and its queue: 512 KiB.
+const FILL: usize = 32;
+/// How many of them are said in a second, all clients together: so few that reading the answers, where all read, is no load
+/// that hides what the deaf do.
+const FILLING: usize = 2_000;
 
 pub(super) fn run(siege: &Siege, show: &mut dyn FnMut(Row)) -> Result<()> {
     for policy in ["close", "oldest", "newest"] {
@@ -155,7 +156,7 @@ fn room(siege: &Siege, policy: &str) -> Result<Row> {
     let filling = Speeches {
         every: Duration::from_millis(100),
         warm_up: Duration::ZERO,
-        measured: Duration::from_millis(siege.size(6_000, 1_000) as u64),
+        measured: Duration::from_millis(siege.size(12_000, 1_500) as u64),
     };
     let full = Speeches { measured: Duration::from_millis(siege.size(3_000, 1_000) as u64), ..filling };
     let (mut fills, mut fulls, mut sum) = (Comparison::default(), Comparison::default(), Deaf::default());
