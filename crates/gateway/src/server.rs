@@ -6,8 +6,8 @@
 //!
 //! A connection lives on one shard, chosen before a byte of it is read, with its handlers, what they spawn and its
 //! WebSocket. Read on: [`listen`], [`site`] (routes), [`request`] (dispatch), [`exchange`] (what a handler holds),
-//! then [`holds`] (what bodies and answers hold together), [`files`], [`watched`] (time limits), [`preface`] and [`http2`], [`tally`] (counts), [`access`] (the log of
-//! requests) and [`limits`].
+//! then [`holds`] (what bodies and answers hold together), [`files`], [`watched`] (time limits), [`preface`] and
+//! [`http2`], [`tally`] (counts), [`access`] (the log of requests) and [`limits`].
 
 pub mod access;
 pub mod answer;
