@@ -47,7 +47,8 @@ def server(folder, request):
     yield running
     try:
         until(lambda: running.counters()["sockets"] == 0, "all clients are gone")
-        assert figure(running, "queued_bytes") == 0, "and nothing is held"
+        # A handler whose client has gone may still be writing.
+        until(lambda: figure(running, "queued_bytes") == 0, "nothing is held")
         running.stop()
     finally:
         running.kill()
