@@ -125,14 +125,7 @@ pub fn doors(site: &Arc<Site>, listeners: Vec<TcpListener>, loads: &Arc<Loads>) 
 impl Door {
     /// Accepts connections from now on. To be called on the shard's thread, within its `LocalRuntime`.
     pub fn open(self, local: &Rc<Local>) -> io::Result<Rc<Server>> {
-        let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk {
-            local: local.clone(),
-            site: self.site,
-            node,
-            floods: Seldom::default(),
-            crowded: Seldom::default(),
-        });
+        let desk = Rc::new(Desk::new(local, self.site));
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let (draining, drained) = watch::channel(false);
         let connections = Rc::new(Cell::new(0));
@@ -165,14 +158,7 @@ pub struct Inlet {
 impl Inlet {
     /// A part without a listener, on the shard's thread and within its `LocalRuntime`.
     pub fn new(site: &Arc<Site>, local: &Rc<Local>, loads: &Arc<Loads>) -> Inlet {
-        let node = local.with(|shard, _| shard.node().clone());
-        let desk = Rc::new(Desk {
-            local: local.clone(),
-            site: site.clone(),
-            node,
-            floods: Seldom::default(),
-            crowded: Seldom::default(),
-        });
+        let desk = Rc::new(Desk::new(local, site.clone()));
         let (draining, drained) = watch::channel(false);
         let clerk = Clerk { desk, drained, connections: Rc::default() };
         Inlet { clerk, loads: loads.clone(), _draining: Rc::new(draining) }
@@ -227,6 +213,11 @@ pub async fn drain(local: &Local, servers: &[Rc<Server>], over: Duration) {
 }
 
 impl Desk {
+    fn new(local: &Rc<Local>, site: Arc<Site>) -> Desk {
+        let node = local.with(|shard, _| shard.node().clone());
+        Desk { local: local.clone(), site, node, floods: Seldom::default(), crowded: Seldom::default() }
+    }
+
     pub(crate) fn hosts(&self) -> &Hosts {
         &self.node.hosts
     }

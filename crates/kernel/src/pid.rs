@@ -127,10 +127,8 @@ pub struct PidText<'a> {
 impl fmt::Display for PidText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.pid.bytes(self.hosts);
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => f.write_str(text),
-            Err(_) => f.write_str(&String::from_utf8_lossy(&bytes)),
-        }
+        // A host's name is text, and the rest are digits.
+        f.write_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?)
     }
 }
 
